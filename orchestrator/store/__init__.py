@@ -1,0 +1,1 @@
+"""The database: the only package that imports peewee; every query takes the account it is for."""

@@ -1,0 +1,180 @@
+"""One database, SQLite or PostgreSQL: its connections, its clock, its units of work, its schema."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import peewee
+from playhouse.migrations import Runner
+from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+from pydantic import SecretStr
+
+from orchestrator.model.instant import MICROSECOND, SECOND, Instant
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_TABLE = "schema_migration"
+
+# Any number will do, so long as every replica takes the same one.
+_MIGRATION_LOCK = 7_203_491_552
+
+_BUSY_TIMEOUT_SECONDS = 30
+_CONNECTIONS = 10
+
+
+class DatabaseUnavailable(Exception):
+    """The database is away, locked for too long, or its disk is full. Nothing was written; trying again may help."""
+
+
+class SchemaMismatch(Exception):
+    """The database was made by a newer version of the service."""
+
+
+class Database:
+    """Where everything is kept.
+
+    A unit of work is a plain function that runs whole in one worker thread: `read` gives it a connection, `write`
+    one transaction as well (IMMEDIATE on SQLite, where one writer runs at a time). Both raise DatabaseUnavailable.
+    Inside a unit the functions of this package take the Database and talk to the thread's connection.
+    """
+
+    def __init__(self, url: SecretStr, *, clock: Callable[[], Instant] | None = None) -> None:
+        """Open nothing yet. `url` is `sqlite:///path` or `postgresql://...`; `clock` replaces the database's own
+        (tests). Raises ValueError for any other URL."""
+        address = url.get_secret_value()
+        self._clock = clock
+        if address.startswith("sqlite:///"):
+            self.peewee: Any = PooledSqliteDatabase(
+                address.removeprefix("sqlite:///"),
+                max_connections=_CONNECTIONS,
+                timeout=_BUSY_TIMEOUT_SECONDS,
+                lock_type="IMMEDIATE",
+                pragmas={
+                    "journal_mode": "wal",
+                    "foreign_keys": 1,
+                    # A cluster that was accepted with a 200 is still there after the power failed.
+                    "synchronous": "full",
+                    "busy_timeout": _BUSY_TIMEOUT_SECONDS * 1000,
+                    "temp_store": "memory",
+                },
+                check_same_thread=False,
+            )
+            self.is_sqlite = True
+        elif address.startswith(("postgresql://", "postgres://")):
+            self.peewee = PooledPostgresqlDatabase(
+                address.replace("postgres://", "postgresql://", 1),
+                prefer_psycopg3=True,
+                max_connections=_CONNECTIONS,
+                timeout=_BUSY_TIMEOUT_SECONDS,
+            )
+            self.is_sqlite = False
+        else:
+            raise ValueError("expected a database URL that begins with sqlite:/// or postgresql://")
+        self._readers = anyio.CapacityLimiter(_CONNECTIONS // 2)
+        self._writers = anyio.CapacityLimiter(1 if self.is_sqlite else _CONNECTIONS // 2)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Run a unit that only reads, each statement seeing what is committed when it begins."""
+        return await anyio.to_thread.run_sync(self.reading, work, limiter=self._readers)
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Run a unit in one transaction: all of it is stored when this returns, nothing of it when it raises."""
+        return await anyio.to_thread.run_sync(self.writing, work, limiter=self._writers)
+
+    def reading(self, work: Callable[[], T]) -> T:
+        """`read` for a caller that is in a worker thread already."""
+        with self._connection():
+            return work()
+
+    def writing(self, work: Callable[[], T]) -> T:
+        """`write` for a caller that is in a worker thread already."""
+        with self._connection(), self.peewee.atomic():
+            return work()
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        try:
+            with self.peewee.connection_context():
+                yield
+        except (peewee.OperationalError, peewee.InterfaceError) as error:
+            raise DatabaseUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
+
+    def now(self) -> Instant:
+        """The database's clock, which is the one clock for all that is stored. Only inside a unit of work.
+
+        SQLite lives in this process, so its clock is the machine's.
+        """
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return time.time_ns() // 1000 * MICROSECOND
+        row = self.one("SELECT (extract(epoch FROM clock_timestamp()) * ?)::bigint", (SECOND,))
+        return int(row[0])
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run one statement, with `?` for each parameter on both databases; returns its DB-API cursor."""
+        return self.peewee.execute_sql(self._placeholders(sql), parameters)
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first row of a query that has one, as a tuple."""
+        return self.execute(sql, parameters).fetchone()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, as tuples."""
+        rows: list[Any] = self.execute(sql, parameters).fetchall()
+        return rows
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each row, in the driver's own fast way."""
+        self.peewee.cursor().executemany(self._placeholders(sql), rows)
+
+    def _placeholders(self, sql: str) -> str:
+        return sql if self.is_sqlite else sql.replace("?", "%s")
+
+    def for_update(self) -> str:
+        """What ends a SELECT that locks its rows. SQLite's IMMEDIATE transactions exclude other writers anyway."""
+        return "" if self.is_sqlite else " FOR UPDATE"
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date and return the migrations applied. Safe when replicas start together.
+
+        Raises SchemaMismatch when the database is newer than this code, and DatabaseUnavailable.
+        """
+        runner = Runner(self.peewee, str(MIGRATIONS), table_name=MIGRATION_TABLE)
+        with self._connection():
+            if not self.is_sqlite:
+                self.execute("SELECT pg_advisory_lock(?)", (_MIGRATION_LOCK,))
+            try:
+                unknown = sorted(each.name for each in runner.status() if each.path is None)
+                if unknown:
+                    raise SchemaMismatch(
+                        f"the database has migrations that this version does not know ({', '.join(unknown)}): "
+                        "it was made by a newer version; run that one, or give another database"
+                    )
+                applied: list[str] = runner.up()
+            finally:
+                if not self.is_sqlite:
+                    self.execute("SELECT pg_advisory_unlock(?)", (_MIGRATION_LOCK,))
+            return applied
+
+    def schema_version(self) -> str:
+        """The newest migration of this code, such as `0001`; equal to the database's after `migrate`."""
+        newest = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
+        return newest.split("_", 1)[0]
+
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable unless the database answers."""
+        await self.read(lambda: self.one("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every connection, also those of other threads. Only when no unit of work is running."""
+        self.peewee.close_all()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
