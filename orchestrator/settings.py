@@ -1,0 +1,318 @@
+"""What an operator can set, as one typed value: flags win over the environment, that over config.yaml and defaults.
+
+Every option is one field of `Settings`, and its name, variable, place in config.yaml, default and meaning are said
+there once: reading, checking, messages and the README's table are all made from the fields. A value that is empty
+counts as not set.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from orchestrator.config_file import SettingsError, read_config_file
+from orchestrator.model.network import DEFAULT_DENIED, Network
+from orchestrator.model.retention import Retention
+
+__all__ = ["Option", "Settings", "SettingsError", "load_settings", "options"]
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LogFormat = Literal["json", "text"]
+
+MIB = 1024 * 1024
+
+# What Kubernetes puts into every pod beside a Service named "orchestrator": not meant for us.
+_SERVICE_LINK = re.compile(r"ORCHESTRATOR_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+
+
+def _networks(value: object) -> object:
+    """A list of networks, from a list, a JSON list or text with commas between."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                raise ValueError("begins like a JSON list but is none") from None
+        else:
+            value = [entry for entry in value.split(",") if entry.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected a list of networks")  # noqa: TRY004 (pydantic reports ValueError only)
+    return tuple(_network(entry, number) for number, entry in enumerate(value, start=1))
+
+
+def _network(entry: object, number: int) -> Network:
+    if isinstance(entry, IPv4Network | IPv6Network):
+        return entry
+    try:
+        return ip_network(entry.strip() if isinstance(entry, str) else "")
+    except ValueError:
+        raise ValueError(
+            f"entry {number} is not a network such as 10.0.0.0/8 or fd00::/8 (all bits after the prefix are 0)"
+        ) from None
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+
+
+def _option(
+    default: Any,
+    meaning: str,
+    *,
+    env: str | None = None,
+    path: str | None = None,
+    flag: str | None = None,
+    shown: str | None = None,
+    secret: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field of Settings. `env` and `path` replace the usual names, `shown` the default as documentation has it;
+    `path=""` keeps the option out of config.yaml; a `secret` may also come from a file, named by NAME_FILE."""
+    names: dict[str, Any] = {"env": env, "path": path, "flag": flag, "shown": shown, "secret": secret}
+    if callable(default):
+        return Field(default_factory=default, description=meaning, json_schema_extra=names, **limits)
+    return Field(default, description=meaning, json_schema_extra=names, **limits)
+
+
+def _sqlite_in_data_dir(values: dict[str, Any]) -> SecretStr:
+    return SecretStr(f"sqlite:///{values['data_dir'] / 'orchestrator.db'}")
+
+
+class Settings(BaseModel):
+    """How the service runs. Made by `load_settings`, or directly in tests; times are in the unit of their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = _option("127.0.0.1", "address to listen on", flag="--host", min_length=1)
+    port: int = _option(
+        8228, "port to listen on (0: any free one)", env="ANCHORE_SERVICE_PORT", flag="--port", ge=0, le=65535
+    )
+    data_dir: Path = _option(
+        Path("data"),
+        "directory for what is kept on disk: the SQLite database, generated keys and passwords",
+        flag="--data-dir",
+        shown="`./data`",
+    )
+    database_url: SecretStr = _option(
+        _sqlite_in_data_dir,
+        "`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`",
+        shown="`orchestrator.db` in the data directory",
+        secret=True,
+    )
+    sealing_keys: SecretStr | None = _option(
+        None,
+        "keys that seal stored credentials, newest first, with commas between; required with PostgreSQL",
+        shown="made in the data directory of a new SQLite database",
+        secret=True,
+    )
+    admin_password: SecretStr | None = _option(
+        None,
+        "password of the user `admin`",
+        env="ANCHORE_ADMIN_PASSWORD",
+        shown="made, and put in a file whose path is printed",
+        secret=True,
+    )
+    report_interval_sec: int = _option(
+        300,
+        "seconds from one look at a cluster to the next",
+        env="ANCHORE_CATALOG_K8S_INVENTORY_REPORT_INTERVAL_SEC",
+        ge=1,
+    )
+    image_ttl_days: int = _option(
+        120,
+        "days that an image which is not seen any more stays in the inventory; "
+        "`-1`: only while the newest report holds it; `0`: for ever",
+        path="services.catalog.runtime_inventory.image_ttl_days",
+    )
+    kai_binary: str = _option("kai", "the kai program: a path, or a name that is looked up on `PATH`", min_length=1)
+    kai_timeout_sec: int = _option(120, "seconds after which a run of kai is stopped", ge=1)
+    kai_output_limit_bytes: int = _option(64 * MIB, "a run of kai that prints more than this fails", ge=1024)
+    kai_request_batch_size: int = _option(500, "objects that kai asks the API server for at a time", ge=1)
+    max_concurrent_runs: int = _option(16, "clusters looked at at the same time", ge=1)
+    allowed_networks: Networks = _option(
+        (),
+        "networks that clusters' API servers may be in, as a JSON list or with commas between; empty: all",
+        shown="empty",
+    )
+    denied_networks: Networks = _option(
+        DEFAULT_DENIED,
+        "networks that clusters' API servers may never be in; `[]`: none is denied",
+        shown=f"`{','.join(map(str, DEFAULT_DENIED))}`",
+    )
+    run_history_days: int = _option(7, "days that finished runs are kept", ge=1)
+    run_history_per_cluster: int = _option(1000, "finished runs kept of one cluster", ge=1)
+    presence_days: int = _option(400, "days that the history of what ran where is kept", ge=1)
+    presence_gap_hours: int = _option(
+        24, "an image back within so many hours counts as never gone, so that CronJobs do not flood the history", ge=0
+    )
+    max_body_bytes: int = _option(64 * MIB, "largest report that a kai agent may post", ge=1024)
+    drain_sec: int = _option(5, "seconds that open requests are given when the service stops", ge=0, le=8)
+    log_level: LogLevel = _option(
+        "INFO", "least severe level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL", env="ANCHORE_LOG_LEVEL"
+    )
+    log_format: LogFormat | None = _option(None, "`json` or `text`", shown="`text` on a terminal, else `json`")
+    config_dir: Path | None = _option(
+        None, "directory that holds `config.yaml`", env="ANCHORE_CONFIG_DIR", path="", shown="no file is read"
+    )
+
+    @field_validator("image_ttl_days")
+    @classmethod
+    def _known_ttl(cls, days: int) -> int:
+        return Retention(days).image_ttl_days
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: SecretStr) -> SecretStr:
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if not separator or scheme not in {"sqlite", "postgresql"}:
+            raise ValueError("begins neither with sqlite:/// nor with postgresql://")
+        if scheme == "sqlite" and (not rest.startswith("/") or rest in {"/", "/:memory:"}):
+            raise ValueError("names no database file; four slashes begin an absolute path")
+        return url
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level_by_any_name(cls, level: object) -> object:
+        if not isinstance(level, str):
+            return level
+        name = level.strip().upper()
+        return {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(name, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as documentation tells it; `file_env` names the variable for a file that holds a secret."""
+
+    field: str
+    env: str
+    file_env: str | None
+    path: str | None
+    flag: str | None
+    default: str
+    meaning: str
+
+
+def options() -> list[Option]:
+    """All options, in the order of documentation."""
+    return [_described(name) for name in Settings.model_fields]
+
+
+def _described(name: str) -> Option:
+    info = Settings.model_fields[name]
+    names = cast(dict[str, Any], info.json_schema_extra)
+    env = names["env"] or f"ORCHESTRATOR_{name.upper()}"
+    path = f"orchestrator.{name}" if names["path"] is None else names["path"]
+    return Option(
+        field=name,
+        env=env,
+        file_env=f"{env}_FILE" if names["secret"] else None,
+        path=path or None,
+        flag=names["flag"],
+        default=names["shown"] or f"`{info.default}`",
+        meaning=str(info.description),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """Values by field, where each comes from, and what is wrong, from all sources read so far."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def put(self, name: str, value: Any, origin: str) -> None:
+        """Take a value, over one from an earlier source; an empty one is none."""
+        if value is not None and value != "":
+            self.values[name] = value
+            self.origins[name] = origin
+
+
+def load_settings(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """The settings, and warnings to be logged, from an environment and from flags by field name (None: not given).
+
+    Reads config.yaml in ANCHORE_CONFIG_DIR and files named by `*_FILE` variables, nothing else. Raises
+    SettingsError, which names everything that is wrong at once.
+    """
+    gathered = _Gathered()
+    warnings = _unknown_variables(environ)
+    if environ.get("ANCHORE_CONFIG_DIR"):
+        warnings += _gather_file(Path(environ["ANCHORE_CONFIG_DIR"]), environ, gathered)
+    _gather_environment(environ, gathered)
+    for option in options():
+        gathered.put(option.field, overrides.get(option.field), option.flag or option.field)
+    problems = list(gathered.problems)
+    try:
+        settings = Settings.model_validate(gathered.values)
+    except ValidationError as error:
+        problems += _in_words(error, gathered.origins)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings, warnings
+
+
+def _gather_file(directory: Path, environ: Mapping[str, str], gathered: _Gathered) -> list[str]:
+    by_path = {option.path: option.field for option in options() if option.path}
+    file = read_config_file(directory, by_path, environ)
+    gathered.problems.extend(file.problems)
+    for path, value in file.values.items():
+        gathered.put(by_path[path], value, f"{file.path}: {path}")
+    if not file.foreign:
+        return []
+    return [f"{file.path}: these sections mean nothing here: {', '.join(sorted(file.foreign))}"]
+
+
+def _gather_environment(environ: Mapping[str, str], gathered: _Gathered) -> None:
+    for option in options():
+        gathered.put(option.field, environ.get(option.env), option.env)
+        if option.file_env and environ.get(option.file_env):
+            if environ.get(option.env):
+                gathered.problems.append(f"{option.env} and {option.file_env} are both set; unset one of them")
+            secret = _secret_from_file(option.file_env, Path(environ[option.file_env]), gathered.problems)
+            gathered.put(option.field, secret, option.file_env)
+
+
+def _secret_from_file(variable: str, path: Path, problems: list[str]) -> str | None:
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        problems.append(f"{variable}: cannot read {path}: {error.strerror}")
+        return None
+    except UnicodeDecodeError:
+        problems.append(f"{variable}: {path} is not text in UTF-8")
+        return None
+    if not secret:
+        problems.append(f"{variable}: {path} is empty")
+    return secret
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = {name for option in options() for name in (option.env, option.file_env) if name}
+    fields = {f"ORCHESTRATOR_{option.field.upper()}": option.env for option in options()}
+    warnings = []
+    for name, value in sorted(environ.items()):
+        is_link = _SERVICE_LINK.fullmatch(name) or (name == "ORCHESTRATOR_PORT" and "://" in value)
+        if not name.startswith("ORCHESTRATOR_") or name in known or is_link:
+            continue
+        close = [fields[name]] if name in fields else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        warnings.append(f"the environment variable {name} means nothing here{hint}")
+    return warnings
+
+
+def _in_words(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    """One line for each problem. Values are left out: a secret may stand in the wrong place."""
+    meanings = {option.field: option.meaning for option in options()}
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = str(problem["loc"][0])
+        if problem["type"] == "default_factory_not_called":
+            continue  # follows from another problem
+        text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{name}: ")
+        lines.append(f"{origins.get(name, name)}: {text[0].lower()}{text[1:]} (it is: {meanings.get(name, name)})")
+    return lines
