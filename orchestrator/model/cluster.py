@@ -1,6 +1,7 @@
 """A cluster as it is configured for embedded mode: where its API server is, how to prove who asks, what to look at."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -52,9 +53,7 @@ class ClusterConfig:
     @property
     def asked_namespaces(self) -> frozenset[str] | None:
         """The namespaces to look at, None for every one."""
-        if not self.namespaces or ALL_NAMESPACES in self.namespaces:
-            return None
-        return frozenset(self.namespaces)
+        return asked_namespaces(self.namespaces)
 
     def same_destination(self, other: "ClusterConfig") -> bool:
         """Whether a credential stored for `other` may go where this config sends it: the masked credential of a
@@ -65,6 +64,13 @@ class ClusterConfig:
             and self.client_certificate == other.client_certificate
             and self.credential_type == other.credential_type
         )
+
+
+def asked_namespaces(namespaces: Collection[str]) -> frozenset[str] | None:
+    """The namespaces that a list asks for, None for every one: an empty list, or `all` anywhere in it."""
+    if not namespaces or ALL_NAMESPACES in namespaces:
+        return None
+    return frozenset(namespaces)
 
 
 def check_cluster(config: ClusterConfig) -> ClusterConfig:

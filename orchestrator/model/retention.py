@@ -43,7 +43,15 @@ class Retention:
 
     def expired(self, last_seen: Instant, now: Instant) -> bool:
         """Whether an absent item last seen then is no longer returned at `now`, so that its return makes it new."""
-        if self.newest_report_only:
-            return True
+        return self.newest_report_only or self._too_old(last_seen, now)
+
+    def present_expired(self, received_at: Instant, now: Instant) -> bool:
+        """The same for items that were present in the newest report of their context, received then.
+
+        With -1 a present item whose context is not named for a while is merely not returned: nobody said it had gone.
+        """
+        return self._too_old(received_at, now)
+
+    def _too_old(self, last_seen: Instant, now: Instant) -> bool:
         oldest = self.oldest_returned(now)
         return oldest is not None and last_seen < oldest

@@ -136,9 +136,16 @@ class Database:
     def _placeholders(self, sql: str) -> str:
         return sql if self.is_sqlite else sql.replace("?", "%s")
 
-    def for_update(self) -> str:
-        """What ends a SELECT that locks its rows. SQLite's IMMEDIATE transactions exclude other writers anyway."""
-        return "" if self.is_sqlite else " FOR UPDATE"
+    def locking(self, query: Any, *, skip_locked: bool = False) -> Any:
+        """A peewee SELECT that locks its rows until the unit ends, passing over rows that others hold if asked to.
+
+        SQLite needs no such locks: in its IMMEDIATE transactions there is no other writer.
+        """
+        return query if self.is_sqlite else query.for_update(skip_locked=skip_locked)
+
+    def run(self, query: Any) -> Any:
+        """Execute a peewee query here: rows of a SELECT, the new id of an INSERT, else the number of rows changed."""
+        return query.execute(self.peewee)
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return the migrations applied. Safe when replicas start together.

@@ -47,7 +47,8 @@ class Cluster(Table):
     """A configured cluster, when it is due, who is looking at it, and how the newest looks ended.
 
     `generation` grows with every change of the config, `claim` with every look that begins: a result is stored only
-    while both are what they were when its look began. `run_id` is the run that is queued or running now.
+    while both are what they were when its look began. `run_id` is the run in progress, `queued_run_id` the one that
+    was asked for and begins next.
     """
 
     account_id = BigIntegerField()
@@ -66,6 +67,7 @@ class Cluster(Table):
     claim = BigIntegerField()
     lease_until = BigIntegerField(null=True)
     run_id = BigIntegerField(null=True)
+    queued_run_id = BigIntegerField(null=True)
     timeouts = IntegerField()
     failures = IntegerField()
     last_run_id = BigIntegerField(null=True)

@@ -50,6 +50,7 @@ CREATE TABLE cluster (
     claim bigint NOT NULL,
     lease_until bigint,
     run_id bigint,
+    queued_run_id bigint,
     timeouts integer NOT NULL,
     failures integer NOT NULL,
     last_run_id bigint,

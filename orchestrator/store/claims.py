@@ -1,0 +1,176 @@
+"""Who looks at which cluster: claims with a lease and a number that only grows.
+
+A lease says how long others stay away; the number says whose result may be stored. Times are compared only for the
+lease, and only by the database's clock; what is written is guarded by the numbers alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.model.cluster import ClusterConfig
+from orchestrator.model.instant import Instant
+from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
+from orchestrator.model.schedule import next_due
+from orchestrator.store import tables
+from orchestrator.store.clusters import open_config
+from orchestrator.store.database import Database
+from orchestrator.store.runs import end_run, insert_run, start_run
+from orchestrator.store.sealing import Sealer
+
+
+class ClaimLost(Exception):
+    """The cluster was taken over, changed or deleted since the look began: nothing of the look is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to look at a cluster once, and to store the result while nobody else got a larger `number` and the
+    config's `generation` is the same."""
+
+    cluster_id: int
+    account_id: int
+    cluster_name: str
+    inventory_type: str
+    number: int
+    generation: int
+    run_id: int
+    row: dict[str, Any] = field(repr=False)
+
+    def open(self, sealer: Sealer) -> ClusterConfig:
+        """The config to look with, as it was when the cluster was claimed. Raises CannotUnseal."""
+        return open_config(sealer, self.row)
+
+
+def claim_due(db: Database, *, limit: int, slow_limit: int, lease: int, interval: int) -> list[Claim]:
+    """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
+
+    At most `slow_limit` of them timed out last, so that clusters that hang leave room for the others. `lease` and
+    `interval` are in microseconds.
+    """
+    now = db.now()
+    rows = _due_rows(db, now, tables.Cluster.timeouts == 0, limit)
+    rows += _due_rows(db, now, tables.Cluster.timeouts > 0, min(slow_limit, limit - len(rows)))
+    return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
+
+
+def _due_rows(db: Database, now: Instant, which: Any, limit: int) -> list[dict[str, Any]]:
+    if limit <= 0:
+        return []
+    free = tables.Cluster.lease_until.is_null() | (tables.Cluster.lease_until < now)
+    query = tables.Cluster.select().where(tables.Cluster.due_at <= now, free, which)
+    query = query.order_by(tables.Cluster.due_at).limit(limit)
+    return list(db.run(db.locking(query, skip_locked=True).dicts()))
+
+
+def _claim(db: Database, row: dict[str, Any], *, now: Instant, lease: int, interval: int) -> Claim:
+    if row["run_id"] is not None:
+        # Its lease ran out: the process that looked is gone or stuck.
+        end_run(db, row["run_id"], RunResult(state=RunState.INTERRUPTED), now)
+    run_id = row["queued_run_id"]
+    if run_id is not None:
+        start_run(db, run_id, now)
+    else:
+        run_id = insert_run(
+            db,
+            account_id=row["account_id"],
+            cluster_name=row["cluster_name"],
+            sender=EMBEDDED_SENDER,
+            state=RunState.RUNNING,
+            requested_at=now,
+            started_at=now,
+            cluster_id=row["id"],
+        )
+    number = row["claim"] + 1
+    due_at = next_due(_identity(row), interval=interval, timeouts=row["timeouts"], now=now)
+    change = tables.Cluster.update(
+        claim=number, lease_until=now + lease, due_at=due_at, run_id=run_id, queued_run_id=None
+    )
+    db.run(change.where(tables.Cluster.id == row["id"]))
+    return Claim(
+        cluster_id=row["id"],
+        account_id=row["account_id"],
+        cluster_name=row["cluster_name"],
+        inventory_type=row["inventory_type"],
+        number=number,
+        generation=row["generation"],
+        run_id=run_id,
+        row=row,
+    )
+
+
+def _identity(row: dict[str, Any]) -> str:
+    return f"{row['account_id']}/{row['inventory_type']}/{row['cluster_name']}"
+
+
+def next_due_at(db: Database) -> Instant | None:
+    """When the next cluster is due or its lease ends, None where there is no cluster."""
+    due = "CASE WHEN lease_until IS NULL OR lease_until < due_at THEN due_at ELSE lease_until END"
+    row = db.one(f"SELECT min({due}) FROM cluster")
+    return None if row[0] is None else int(row[0])
+
+
+def renew(db: Database, claims: Sequence[Claim], *, lease: int) -> set[int]:
+    """Prolong the leases and return the runs that may go on; the others lost their claim, or their config changed."""
+    until = db.now() + lease
+    return {
+        claim.run_id
+        for claim in sorted(claims, key=lambda each: each.cluster_id)
+        if db.run(tables.Cluster.update(lease_until=until).where(*_held(claim))) == 1
+    }
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return (
+        tables.Cluster.id == claim.cluster_id,
+        tables.Cluster.claim == claim.number,
+        tables.Cluster.generation == claim.generation,
+    )
+
+
+def lock_claimed(db: Database, claim: Claim) -> dict[str, Any]:
+    """Lock the cluster's row until the unit of work ends and return it. Raises ClaimLost."""
+    rows = list(db.run(db.locking(tables.Cluster.select().where(*_held(claim))).dicts()))
+    if not rows:
+        raise ClaimLost(claim.cluster_name)
+    row: dict[str, Any] = rows[0]
+    return row
+
+
+def finish(db: Database, claim: Claim, result: RunResult, *, interval: int) -> None:
+    """End the look: record its run, count failures and time-outs, release the lease, set the next due time.
+
+    A look that was asked for meanwhile is due at once. Raises ClaimLost, and then records nothing: see `discard`.
+    """
+    row = lock_claimed(db, claim)
+    now = db.now()
+    timeouts = row["timeouts"] + 1 if result.state is RunState.TIMED_OUT else 0
+    due_at = next_due(_identity(row), interval=interval, timeouts=timeouts, now=now)
+    changes: dict[str, Any] = {
+        "lease_until": None,
+        "run_id": None,
+        "due_at": now if row["queued_run_id"] is not None else due_at,
+        "timeouts": timeouts,
+        "last_run_id": claim.run_id,
+    }
+    if result.state is RunState.SUCCEEDED:
+        changes |= {"failures": 0, "last_success_id": claim.run_id, "last_success_at": now}
+    else:
+        changes["failures"] = row["failures"] + 1
+    db.run(tables.Cluster.update(**changes).where(tables.Cluster.id == claim.cluster_id))
+    end_run(db, claim.run_id, result, now)
+
+
+def discard(db: Database, claim: Claim, result: RunResult) -> None:
+    """End a run that says nothing about the cluster (DISCARDED or INTERRUPTED), and where the cluster is still this
+    claim's, release the lease and make it due, so that the next look begins at once."""
+    now = db.now()
+    released = tables.Cluster.update(lease_until=None, run_id=None, due_at=now)
+    db.run(released.where(tables.Cluster.id == claim.cluster_id, tables.Cluster.claim == claim.number))
+    end_run(db, claim.run_id, result, now)
+
+
+def give_back(db: Database, claims: Iterable[Claim]) -> None:
+    """Release the claims of looks that were cut short because the service stops."""
+    for claim in sorted(claims, key=lambda each: each.cluster_id):
+        discard(db, claim, RunResult(state=RunState.INTERRUPTED))

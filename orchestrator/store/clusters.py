@@ -1,0 +1,256 @@
+"""The configured clusters: making, reading, changing and deleting them. Who may look at one, and when: claims.py."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orchestrator.model.cluster import INVENTORY_TYPE, ClusterConfig, CredentialType
+from orchestrator.model.fields import InvalidField
+from orchestrator.model.instant import Instant
+from orchestrator.model.retention import Retention
+from orchestrator.model.run import EMBEDDED_SENDER, Run, RunResult, RunState
+from orchestrator.store import tables
+from orchestrator.store.database import Database
+from orchestrator.store.presence import end_presence
+from orchestrator.store.runs import end_run, find_run, insert_run, runs_by_id
+from orchestrator.store.sealing import Sealer
+from orchestrator.store.sources import lock_source
+
+CREDENTIAL_FIELD = "credential"
+
+
+class ClusterExists(Exception):
+    """The account has a cluster of this name."""
+
+
+class ClusterNotFound(Exception):
+    """The account has no cluster of this name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A configured cluster and how its newest looks ended.
+
+    `last_run` is the newest run that ended in success or failure, `failures` counts the failed looks since
+    `last_success_at`. `current_run_id` is the run in progress, `due_at` when the next one is due.
+    """
+
+    id: int
+    account_id: int
+    config: ClusterConfig
+    generation: int
+    created_at: Instant
+    updated_at: Instant
+    due_at: Instant
+    failures: int
+    last_success_at: Instant | None
+    last_run: Run | None
+    last_success: Run | None
+    current_run_id: int | None
+
+    @property
+    def running(self) -> bool:
+        """Whether somebody is looking at it now."""
+        return self.current_run_id is not None
+
+
+def add(db: Database, sealer: Sealer, account_id: int, config: ClusterConfig) -> Cluster:
+    """Store a new cluster, due at once. Raises ClusterExists."""
+    now = db.now()
+    query = (
+        tables.Cluster.insert(
+            account_id=account_id,
+            inventory_type=config.inventory_type,
+            cluster_name=config.cluster_name,
+            credential=_seal(sealer, account_id, config),
+            **_columns(config),
+            generation=1,
+            created_at=now,
+            updated_at=now,
+            due_at=now,
+            claim=0,
+            timeouts=0,
+            failures=0,
+        )
+        .on_conflict_ignore()
+        .returning(tables.Cluster.id)
+    )
+    if not list(db.run(query.tuples())):
+        raise ClusterExists(config.cluster_name)
+    return find(db, sealer, account_id, config.cluster_name)
+
+
+def list_all(db: Database, sealer: Sealer, account_id: int) -> list[Cluster]:
+    """Every cluster of the account, by name."""
+    query = tables.Cluster.select().where(tables.Cluster.account_id == account_id)
+    rows = list(db.run(query.order_by(tables.Cluster.cluster_name).dicts()))
+    return _clusters(db, sealer, rows)
+
+
+def find(db: Database, sealer: Sealer, account_id: int, cluster_name: str) -> Cluster:
+    """The cluster of this name. Raises ClusterNotFound."""
+    return _clusters(db, sealer, [_row(db, _named(account_id, cluster_name), cluster_name)])[0]
+
+
+def replace(
+    db: Database,
+    sealer: Sealer,
+    account_id: int,
+    config: ClusterConfig,
+    *,
+    keep_credential: bool,
+    retention: Retention,
+) -> Cluster:
+    """Put another config in the place of the stored one and make the cluster due at once. Raises ClusterNotFound.
+
+    The generation grows, so that a look begun before is not stored. With `keep_credential` the stored credential
+    stays, which is refused with InvalidField where the new config would carry it elsewhere. Namespaces that are no
+    longer looked at are no longer present, as if the cluster were deleted.
+    """
+    source_id = lock_source(db, account_id, config.inventory_type, config.cluster_name)
+    row = _row(db, db.locking(_named(account_id, config.cluster_name)), config.cluster_name)
+    if keep_credential:
+        stored = open_config(sealer, row)
+        if not config.same_destination(stored):
+            raise InvalidField(
+                "cluster_config.credential",
+                "give the credential again: the stored one is kept only while server, certificates and "
+                "credential_type stay the same",
+            )
+        credential = row["credential"]
+    else:
+        credential = _seal(sealer, account_id, config)
+    now = db.now()
+    db.run(
+        tables.Cluster.update(
+            credential=credential,
+            **_columns(config),
+            generation=tables.Cluster.generation + 1,
+            updated_at=now,
+            due_at=now,
+            timeouts=0,
+        ).where(tables.Cluster.id == row["id"])
+    )
+    if source_id is not None and config.asked_namespaces is not None:
+        end_presence(
+            db,
+            source_id,
+            sender=EMBEDDED_SENDER,
+            except_namespaces=config.asked_namespaces,
+            now=now,
+            retention=retention,
+        )
+    return find(db, sealer, account_id, config.cluster_name)
+
+
+def delete(db: Database, account_id: int, cluster_name: str, *, retention: Retention) -> None:
+    """Delete the config; what embedded mode saw there is no longer present and ages out. Raises ClusterNotFound."""
+    source_id = lock_source(db, account_id, INVENTORY_TYPE, cluster_name)
+    row = _row(db, db.locking(_named(account_id, cluster_name)), cluster_name)
+    now = db.now()
+    db.run(tables.Cluster.delete().where(tables.Cluster.id == row["id"]))
+    for run_id in (row["run_id"], row["queued_run_id"]):
+        if run_id is not None:
+            end_run(db, run_id, RunResult(state=RunState.DISCARDED), now)
+    if source_id is not None:
+        end_presence(db, source_id, sender=EMBEDDED_SENDER, except_namespaces=frozenset(), now=now, retention=retention)
+
+
+def request_look(db: Database, account_id: int, cluster_name: str) -> Run:
+    """Make the cluster due at once and return the queued run that the look will be. Raises ClusterNotFound.
+
+    One that is queued already serves for this request too; one that is running does not, since it began before.
+    """
+    row = _row(db, db.locking(_named(account_id, cluster_name)), cluster_name)
+    now = db.now()
+    run_id = row["queued_run_id"]
+    if run_id is None:
+        run_id = insert_run(
+            db,
+            account_id=account_id,
+            cluster_name=cluster_name,
+            sender=EMBEDDED_SENDER,
+            state=RunState.QUEUED,
+            requested_at=now,
+            cluster_id=row["id"],
+        )
+    change = tables.Cluster.update(queued_run_id=run_id, due_at=now)
+    db.run(change.where(tables.Cluster.id == row["id"]))
+    run = find_run(db, account_id, run_id)
+    if run is None:
+        raise RuntimeError(f"run {run_id} is queued and not stored")
+    return run
+
+
+def open_config(sealer: Sealer, row: dict[str, Any]) -> ClusterConfig:
+    """The config in a row of the table, its credential unsealed. Raises CannotUnseal."""
+    return ClusterConfig(
+        cluster_name=row["cluster_name"],
+        inventory_type=row["inventory_type"],
+        server=row["server"],
+        cluster_certificate=row["cluster_certificate"],
+        client_certificate=row["client_certificate"],
+        credential_type=CredentialType(row["credential_type"]),
+        credential=sealer.open(
+            bytes(row["credential"]),
+            account_id=row["account_id"],
+            cluster_name=row["cluster_name"],
+            field=CREDENTIAL_FIELD,
+        ),
+        namespaces=tuple(orjson.loads(row["namespaces"])),
+    )
+
+
+def _seal(sealer: Sealer, account_id: int, config: ClusterConfig) -> bytes:
+    return sealer.seal(
+        config.credential, account_id=account_id, cluster_name=config.cluster_name, field=CREDENTIAL_FIELD
+    )
+
+
+def _columns(config: ClusterConfig) -> dict[str, Any]:
+    return {
+        "server": config.server,
+        "cluster_certificate": config.cluster_certificate,
+        "client_certificate": config.client_certificate,
+        "credential_type": config.credential_type.value,
+        "namespaces": orjson.dumps(config.namespaces).decode(),
+    }
+
+
+def _named(account_id: int, cluster_name: str) -> Any:
+    return tables.Cluster.select().where(
+        tables.Cluster.account_id == account_id,
+        tables.Cluster.inventory_type == INVENTORY_TYPE,
+        tables.Cluster.cluster_name == cluster_name,
+    )
+
+
+def _row(db: Database, query: Any, cluster_name: str) -> dict[str, Any]:
+    rows = list(db.run(query.dicts()))
+    if not rows:
+        raise ClusterNotFound(cluster_name)
+    row: dict[str, Any] = rows[0]
+    return row
+
+
+def _clusters(db: Database, sealer: Sealer, rows: list[dict[str, Any]]) -> list[Cluster]:
+    ids = {row[key] for row in rows for key in ("last_run_id", "last_success_id") if row[key] is not None}
+    runs = runs_by_id(db, ids)
+    return [
+        Cluster(
+            id=row["id"],
+            account_id=row["account_id"],
+            config=open_config(sealer, row),
+            generation=row["generation"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            due_at=row["due_at"],
+            failures=row["failures"],
+            last_success_at=row["last_success_at"],
+            last_run=runs.get(row["last_run_id"]),
+            last_success=runs.get(row["last_success_id"]),
+            current_run_id=row["run_id"],
+        )
+        for row in rows
+    ]

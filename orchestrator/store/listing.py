@@ -1,0 +1,250 @@
+"""Reading the inventory: pages in a stable order, and how fresh the answer is.
+
+Items are sorted by context, tag and digest, by their bytes. A page begins after a position in that order, so an item
+that is present throughout a walk appears exactly once, whatever comes and goes around it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from orchestrator.model.cluster import INVENTORY_TYPE, asked_namespaces
+from orchestrator.model.instant import Instant
+from orchestrator.model.retention import Retention
+from orchestrator.model.run import Health, health_of
+from orchestrator.store.database import Database
+
+# Contexts considered for one page; each costs a count in the index, not its rows.
+_CONTEXTS_A_STEP = 64
+
+# What is indexed of a tag and a digest: see the first migration.
+_INDEXED = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFilter:
+    """What to list; every condition is exact, None is no condition. `present` False lists what only awaits its TTL."""
+
+    inventory_type: str | None = None
+    context: str | None = None
+    cluster_name: str | None = None
+    namespace: str | None = None
+    image_tag: str | None = None
+    image_digest: str | None = None
+    present: bool | None = None
+
+
+class Item(NamedTuple):
+    """An image in a namespace. `last_seen` is when a report last held it; `present` whether the newest one does."""
+
+    inventory_type: str
+    context: str
+    cluster_name: str
+    namespace: str
+    image_tag: str
+    image_digest: str
+    created_at: Instant
+    last_seen: Instant
+    present: bool
+
+
+class Position(NamedTuple):
+    """The last item of the page before: the next page begins after it."""
+
+    context: str
+    image_tag: str
+    image_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How fresh an answer is: of the configured clusters it covers, how many there are, how many are not healthy, and
+    the oldest of their newest good looks (None where none of them had one)."""
+
+    clusters: int
+    unhealthy: int
+    oldest_success_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    id: int
+    name: str
+    inventory_type: str
+    cluster_name: str
+    namespace: str
+    received_at: Instant
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A part of a WHERE clause with its parameters."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+    def __and__(self, other: "_Condition") -> "_Condition":
+        return _Condition(f"{self.sql} AND {other.sql}", self.parameters + other.parameters)
+
+
+def read_page(
+    db: Database,
+    account_id: int,
+    wanted: ItemFilter,
+    *,
+    retention: Retention,
+    now: Instant,
+    after: Position | None,
+    limit: int,
+) -> list[Item]:
+    """Up to `limit` items after a position; fewer only at the end of the list.
+
+    `now` is the instant at which items have or have not outlived their TTL; a walk keeps the one it began with.
+    """
+    items: list[Item] = []
+    begin = _Condition("c.name >= ?", (after.context if after else "",))
+    while len(items) < limit:
+        contexts = _next_contexts(db, account_id, wanted, begin)
+        if not contexts:
+            break
+        contexts = _that_fit(contexts, limit - len(items))
+        returned = _image_condition(wanted) & _returned_condition(wanted, retention, now)
+        if after is not None:
+            returned &= _Condition(
+                "(c.name > ? OR (i.image_tag, i.image_digest) > (?, ?))",
+                (after.context, after.image_tag, after.image_digest),
+            )
+        items += _read_items(db, contexts, returned, limit - len(items))
+        begin = _Condition("c.name > ?", (contexts[-1].name,))
+    return items
+
+
+def _that_fit(contexts: list[_Context], limit: int) -> list[_Context]:
+    """The first contexts whose items fit into what is left of the page; one too large for it is read in parts."""
+    total = contexts[0].candidates
+    count = 1
+    while count < len(contexts) and total + contexts[count].candidates <= limit:
+        total += contexts[count].candidates
+        count += 1
+    return contexts[:count]
+
+
+def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: _Condition) -> list[_Context]:
+    where = _Condition("c.account_id = ?", (account_id,)) & begin
+    for column, value in (
+        ("s.inventory_type", wanted.inventory_type),
+        ("c.name", wanted.context),
+        ("s.cluster_name", wanted.cluster_name),
+        ("c.namespace", wanted.namespace),
+    ):
+        if value is not None:
+            where &= _Condition(f"{column} = ?", (value,))
+    if wanted.image_tag is None and wanted.image_digest is None:
+        hits = _Condition("")
+        join, count = "", "(SELECT count(*) FROM item i WHERE i.context_id = c.id)"
+    else:
+        # Found through the images first: without this, one image would be looked for in every context.
+        images = _image_condition(wanted)
+        hits = _Condition(
+            "WITH hits AS MATERIALIZED (SELECT i.context_id, count(*) AS images FROM item i"
+            f" WHERE {images.sql} GROUP BY i.context_id)",
+            images.parameters,
+        )
+        join, count = "JOIN hits ON hits.context_id = c.id", "hits.images"
+    rows = db.rows(
+        f"{hits.sql} SELECT c.id, c.name, s.inventory_type, s.cluster_name, c.namespace, c.received_at, {count}"
+        f" FROM context c JOIN source s ON s.id = c.source_id {join}"
+        f" WHERE {where.sql} ORDER BY c.name, c.id LIMIT {_CONTEXTS_A_STEP}",
+        hits.parameters + where.parameters,
+    )
+    return [_Context(*row) for row in rows]
+
+
+def _image_condition(wanted: ItemFilter) -> _Condition:
+    condition = _Condition("1 = 1")
+    for column, value in (("image_tag", wanted.image_tag), ("image_digest", wanted.image_digest)):
+        if value is not None:
+            prefix = f"substr(i.{column}, 1, {_INDEXED}) = ?"
+            condition &= _Condition(f"{prefix} AND i.{column} = ?", (value[:_INDEXED], value))
+    return condition
+
+
+def _returned_condition(wanted: ItemFilter, retention: Retention, now: Instant) -> _Condition:
+    condition = _Condition("1 = 1")
+    if wanted.present is not None:
+        condition &= _Condition("i.last_seen IS NULL" if wanted.present else "i.last_seen IS NOT NULL")
+    if retention.newest_report_only:
+        newest = "SELECT r.report_at FROM sender r WHERE r.id = c.sender_id"
+        condition &= _Condition(f"i.last_seen IS NULL AND c.report_at = ({newest})")
+    oldest = retention.oldest_returned(now)
+    if oldest is not None:
+        condition &= _Condition("coalesce(i.last_seen, c.received_at) >= ?", (oldest,))
+    return condition
+
+
+def _read_items(db: Database, contexts: Sequence[_Context], returned: _Condition, limit: int) -> list[Item]:
+    by_id = {context.id: context for context in contexts}
+    ids = ", ".join(str(context_id) for context_id in by_id)
+    rows = db.rows(
+        "SELECT i.context_id, i.image_tag, i.image_digest, i.created_at, i.last_seen"
+        f" FROM item i JOIN context c ON c.id = i.context_id WHERE i.context_id IN ({ids}) AND {returned.sql}"
+        f" ORDER BY c.name, c.id, i.image_tag, i.image_digest LIMIT {limit}",
+        returned.parameters,
+    )
+    return [_item(by_id[row[0]], row) for row in rows]
+
+
+def _item(context: _Context, row: Sequence[Any]) -> Item:
+    _, image_tag, image_digest, created_at, last_seen = row
+    return Item(
+        context.inventory_type,
+        context.name,
+        context.cluster_name,
+        context.namespace,
+        image_tag,
+        image_digest,
+        created_at,
+        context.received_at if last_seen is None else last_seen,
+        last_seen is None,
+    )
+
+
+def freshness(db: Database, account_id: int, wanted: ItemFilter, *, interval: int, now: Instant) -> Freshness:
+    """How fresh the answer to a filter is, judged by the configured clusters that it covers.
+
+    `interval` is the time between two looks in microseconds.
+    """
+    rows = db.rows(
+        "SELECT cluster_name, namespaces, updated_at, failures, last_run_id, last_success_at"
+        " FROM cluster WHERE account_id = ?",
+        (account_id,),
+    )
+    covered = [row for row in rows if _covers(wanted, row[0], row[1])]
+    unhealthy = 0
+    for _, _, updated_at, failures, last_run_id, last_success_at in covered:
+        health = health_of(
+            failures=failures,
+            last_success_at=last_success_at,
+            looked_at=last_run_id is not None,
+            since=updated_at,
+            interval=interval,
+            now=now,
+        )
+        unhealthy += health is not Health.HEALTHY
+    successes = [row[5] for row in covered if row[5] is not None]
+    return Freshness(len(covered), unhealthy, min(successes, default=None))
+
+
+def _covers(wanted: ItemFilter, cluster_name: str, namespaces: str) -> bool:
+    if wanted.inventory_type not in (None, INVENTORY_TYPE) or wanted.cluster_name not in (None, cluster_name):
+        return False
+    namespace = wanted.namespace
+    if wanted.context is not None:
+        name, _, namespace = wanted.context.rpartition("/")
+        if name != cluster_name or wanted.namespace not in (None, namespace):
+            return False
+    asked = asked_namespaces(orjson.loads(namespaces))
+    return namespace is None or asked is None or namespace in asked
