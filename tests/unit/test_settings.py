@@ -4,6 +4,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.model.network import DEFAULT_DENIED
 from orchestrator.settings import Option, Settings, SettingsError, load_settings, options
@@ -322,6 +323,12 @@ def test_secrets_never_show(field: str) -> None:
     settings = Settings.model_validate({field: value})
     assert CANARY not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert getattr(settings, field).get_secret_value() == value
+
+
+def test_an_error_does_not_show_what_was_given() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"database_url": f"mysql://u:{CANARY}@db/x"})
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
