@@ -1,0 +1,1 @@
+"""The kai binary: the only package that knows kai's files, flags, versions and messages."""
