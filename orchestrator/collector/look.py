@@ -1,0 +1,105 @@
+"""One look at a cluster, from the claim to the stored run: the flow to which everything else is support."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+from orchestrator.collector.ledger import Ledger
+from orchestrator.kai.runner import KaiRunner
+from orchestrator.model.run import Reason, RunResult, RunState
+from orchestrator.store.claims import Claim
+from orchestrator.store.database import DatabaseUnavailable
+from orchestrator.store.sealing import CannotUnseal, Sealer
+
+_RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Looker:
+    """Looks at one claimed cluster at a time; the loop runs many of these side by side."""
+
+    def __init__(self, ledger: Ledger, sealer: Sealer, runner: KaiRunner, *, storing_seconds: float) -> None:
+        """`storing_seconds` is how long a result is tried to be stored while the database is away: no longer than
+        a lease lasts, since then somebody looks again anyway."""
+        self._ledger = ledger
+        self._sealer = sealer
+        self._runner = runner
+        self._storing_seconds = storing_seconds
+
+    async def look(self, claim: Claim, end_renewal: Callable[[], None]) -> None:
+        """Look at the cluster, store what came of it, log it.
+
+        `end_renewal` is called before the result is stored: from there on the number of the claim alone decides,
+        inside the transaction. A result that cannot be stored is dropped: the cluster is looked at again.
+        """
+        try:
+            config = claim.open(self._sealer)
+        except CannotUnseal:
+            end_renewal()
+            await self._store(claim, lambda: self._ledger.fail(claim, UNREADABLE_CREDENTIAL))
+            return
+        look = await self._runner.look(config)
+        end_renewal()
+        await self._store(claim, lambda: self._ledger.store(claim, config, look))
+
+    async def fail(self, claim: Claim, error: Exception) -> None:
+        """Record that a bug of ours ended the look."""
+        result = tripped_over(error)
+        await self._store(claim, lambda: self._ledger.fail(claim, result))
+
+    async def discard(self, claim: Claim) -> None:
+        """Record that the claim was lost before the look ended."""
+        await self._store(claim, lambda: self._ledger.discard(claim))
+
+    async def _store(self, claim: Claim, write: Callable[[], Awaitable[RunResult]]) -> None:
+        with anyio.move_on_after(self._storing_seconds):
+            while True:
+                try:
+                    _tell(claim, await write())
+                except DatabaseUnavailable:
+                    await anyio.sleep(_RETRY_SECONDS)
+                else:
+                    return
+        _log.warning("look not stored, the database is away; it will be done again", cluster=claim.cluster_name)
+
+
+UNREADABLE_CREDENTIAL = RunResult(
+    state=RunState.FAILED,
+    reason=Reason(
+        "credential_unreadable",
+        "The stored credential of this cluster cannot be opened with the sealing keys that the service has.",
+        "Give the credential again with a PUT, or start the service with the key that sealed it.",
+    ),
+)
+
+
+def tripped_over(error: Exception) -> RunResult:
+    """The result of a look that a bug of ours ended. Of the error only its type is told: its text could hold a
+    secret of the cluster."""
+    return RunResult(
+        state=RunState.FAILED,
+        reason=Reason(
+            "internal_error",
+            f"The service itself made an error in this look ({type(error).__name__}); the cluster may be fine.",
+            "Look into the service's log at this time, and report the bug with the traceback found there.",
+        ),
+    )
+
+
+def _tell(claim: Claim, result: RunResult) -> None:
+    reason = result.reason
+    tell = _log.warning if reason else _log.info
+    tell(
+        "look",
+        cluster=claim.cluster_name,
+        account_id=claim.account_id,
+        run_id=claim.run_id,
+        state=result.state.value,
+        reason=reason.code if reason else None,
+        namespaces=result.namespaces,
+        images=result.images,
+        appeared=result.appeared,
+        gone=result.gone,
+    )

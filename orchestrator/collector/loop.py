@@ -1,0 +1,203 @@
+"""The loop: who is looked at when, how many at a time, and what happens when look, lease or database fail."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.abc
+import structlog
+
+from orchestrator.collector.ledger import Ledger
+from orchestrator.collector.look import Looker
+from orchestrator.store.claims import Claim
+from orchestrator.store.database import DatabaseUnavailable
+
+_LONGEST_BACK_OFF_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How many looks at a time, and how often the loop turns; all times in seconds.
+
+    `renew_seconds` must be well below the lease. Clusters made and syncs asked for through other processes are
+    found within `poll_seconds`. A loop that did not turn for `stuck_seconds` counts as dead.
+    """
+
+    max_concurrent_runs: int = 16
+    renew_seconds: float = 20.0
+    poll_seconds: float = 1.0
+    sweep_seconds: float = 600.0
+    stuck_seconds: float = 120.0
+
+    @property
+    def max_slow_runs(self) -> int:
+        """How many of the looks may be at clusters that timed out last, so that those leave room for the others."""
+        return max(1, self.max_concurrent_runs // 2)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A look in progress. `scope` cancels it; `renewed` ends when its result is about to be stored."""
+
+    claim: Claim
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    renewed: bool = True
+
+    def end_renewal(self) -> None:
+        self.renewed = False
+
+
+class CollectorLoop:
+    """Looks at every cluster when it is due, for as long as `run` runs."""
+
+    def __init__(
+        self, ledger: Ledger, looker: Looker, pace: Pace, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` counts seconds and never goes back; it only serves to tell whether the loop still turns."""
+        self._ledger = ledger
+        self._looker = looker
+        self._pace = pace
+        self._clock = clock
+        self._running: dict[int, _Running] = {}
+        self._awake = anyio.Event()
+        self._held_up = False
+        self._failed_turns = 0
+        self._turned_at = clock()
+        self._ended = False
+
+    def wake(self) -> None:
+        """Look for due clusters now: one was made or changed, or a look was asked for."""
+        self._awake.set()
+
+    def alive(self) -> bool:
+        """Whether the loop still turns. A database that is away does not stop it from turning."""
+        return not self._ended and self._clock() - self._turned_at < self._pace.stuck_seconds
+
+    async def run(self) -> None:
+        """Claim and look until cancelled; then end the looks in progress and give their clusters back.
+
+        Whatever else ends it is a bug, and comes through.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._renew_leases)
+                tasks.start_soon(self._sweep)
+                while True:
+                    self._turned_at = self._clock()
+                    wait = await self._turn(tasks)
+                    with anyio.move_on_after(wait):
+                        await self._awake.wait()
+                    self._awake = anyio.Event()
+        finally:
+            self._ended = True
+            await self._give_back()
+
+    async def _turn(self, tasks: anyio.abc.TaskGroup) -> float:
+        """Start the looks that are due and return how many seconds may pass until the next turn."""
+        try:
+            wait, claims = await self._claim()
+        except DatabaseUnavailable as error:
+            self._failed_turns += 1
+            if self._failed_turns == 1:
+                _log.error("the database is away; waiting for it", error=str(error))
+            return back_off_seconds(self._failed_turns)
+        if self._failed_turns:
+            _log.info("the database is back")
+            self._failed_turns = 0
+        for claim in claims:
+            running = _Running(claim)
+            self._running[claim.run_id] = running
+            tasks.start_soon(self._attend, running)
+        return wait
+
+    async def _claim(self) -> tuple[float, list[Claim]]:
+        """Seconds until the next turn, and the claims to be looked at now."""
+        limit = self._pace.max_concurrent_runs - len(self._running)
+        slow_running = sum(_is_slow(each.claim) for each in self._running.values())
+        self._held_up = limit <= 0
+        if self._held_up:
+            return self._pace.poll_seconds, []
+        wait = await self._ledger.seconds_until_due()
+        if wait is None or wait > 0:
+            return self._pace.poll_seconds if wait is None else min(wait, self._pace.poll_seconds), []
+        claims = await self._ledger.claim(limit=limit, slow_limit=max(0, self._pace.max_slow_runs - slow_running))
+        # Due, but not for us: slow ones that have to wait for a slot, or such as another replica just took.
+        self._held_up = not claims
+        return (0.0 if claims else self._pace.poll_seconds), claims
+
+    async def _attend(self, running: _Running) -> None:
+        """See one look through. A look cut short by the end of the loop stays listed, to be given back."""
+        claim = running.claim
+        with running.scope:
+            error = await self._at_the_edge(claim, lambda: self._looker.look(claim, running.end_renewal))
+            if error is not None:
+                running.end_renewal()
+                await self._at_the_edge(claim, lambda: self._looker.fail(claim, error))
+        if running.scope.cancelled_caught:
+            _log.warning("look cancelled: the cluster was changed, deleted or taken over", cluster=claim.cluster_name)
+            await self._at_the_edge(claim, lambda: self._looker.discard(claim))
+        del self._running[claim.run_id]
+        if self._held_up:
+            self.wake()
+
+    async def _at_the_edge(self, claim: Claim, step: Callable[[], Awaitable[None]]) -> Exception | None:
+        """Run a step of a look; whatever it raises is logged and returned."""
+        try:
+            await step()
+        # The one broad except: a bug that one cluster's look trips must not take the other clusters' looks with it.
+        except Exception as error:  # noqa: BLE001
+            _log.exception("a look failed by a bug of the service", cluster=claim.cluster_name, run_id=claim.run_id)
+            return error
+        return None
+
+    async def _renew_leases(self) -> None:
+        """Prolong the leases of the looks in progress and cancel those that lost theirs."""
+        wait = self._pace.renew_seconds
+        while True:
+            await anyio.sleep(wait)
+            renewed = [each for each in self._running.values() if each.renewed]
+            if not renewed:
+                continue
+            try:
+                held = await self._ledger.renew([each.claim for each in renewed])
+            except DatabaseUnavailable:
+                # A lease lasts for some of these rounds. When it ends, others may look too; only one can store.
+                wait = min(1.0, self._pace.renew_seconds)
+                continue
+            wait = self._pace.renew_seconds
+            for each in renewed:
+                if each.renewed and each.claim.run_id not in held:
+                    each.scope.cancel()
+
+    async def _sweep(self) -> None:
+        """Delete what is too old, now and then."""
+        while True:
+            try:
+                items, runs = await self._ledger.sweep()
+            except DatabaseUnavailable:
+                _log.warning("sweep put off: the database is away")
+            else:
+                _log.debug("swept", items=items, runs=runs)
+            await anyio.sleep(self._pace.sweep_seconds)
+
+    async def _give_back(self) -> None:
+        held = [each.claim for each in self._running.values()]
+        if not held:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._ledger.give_back(held)
+            except DatabaseUnavailable:
+                _log.warning("claims not given back, the database is away; their leases will end", looks=len(held))
+
+
+def back_off_seconds(failures: int) -> float:
+    """How long to wait for the database after so many failures in a row: half a second, doubled up to five."""
+    return float(min(0.25 * 2 ** min(failures, 16), _LONGEST_BACK_OFF_SECONDS))
+
+
+def _is_slow(claim: Claim) -> bool:
+    return bool(claim.row["timeouts"])

@@ -1,0 +1,197 @@
+"""The loop's own rules, with a ledger and looks in memory."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from orchestrator.collector.loop import CollectorLoop, Pace, back_off_seconds
+from tests.unit.collector.fakes import FakeLedger, FakeLooker, make_claim
+
+pytestmark = pytest.mark.anyio
+
+PACE = Pace(max_concurrent_runs=4, renew_seconds=0.01, poll_seconds=0.01, sweep_seconds=0.01)
+
+
+def make_loop(ledger: FakeLedger, looker: FakeLooker, pace: Pace = PACE, **options: Any) -> CollectorLoop:
+    return CollectorLoop(cast(Any, ledger), cast(Any, looker), pace, **options)
+
+
+@asynccontextmanager
+async def running(loop: CollectorLoop) -> AsyncIterator[None]:
+    """The loop runs inside the block and is cancelled, and waited for, at its end."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(loop.run)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - any condition, also such as nobody announces
+            await anyio.sleep(0.002)
+
+
+async def test_looks_at_every_due_cluster_but_never_at_more_than_allowed_at_once() -> None:
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 11)]), FakeLooker()
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: len(looker.looking) == 4)
+        for number in range(1, 11):
+            looker.release(number)
+        await until(lambda: len(looker.looked) == 10)
+    assert looker.most == 4
+    assert sorted(looker.looked) == list(range(1, 11))
+
+
+async def test_a_freed_slot_is_used_at_once_without_waiting_for_the_next_poll() -> None:
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 6)]), FakeLooker()
+    async with running(make_loop(ledger, looker, Pace(max_concurrent_runs=4, poll_seconds=3600))):
+        await until(lambda: len(looker.looking) == 4)
+        looker.release(1)
+        await until(lambda: 5 in looker.looking)
+
+
+async def test_clusters_that_timed_out_last_take_at_most_half_of_the_slots() -> None:
+    slow = [make_claim(number, timeouts=1) for number in range(1, 7)]
+    ledger, looker = FakeLedger(slow), FakeLooker()
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: len(looker.looking) == 2)
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert looker.looking == {1, 2}
+        ledger.due += [make_claim(7), make_claim(8), make_claim(9)]
+        await until(lambda: looker.looking == {1, 2, 7, 8})
+        looker.release(1)
+        await until(lambda: looker.looking == {2, 7, 8, 9})
+
+
+async def test_a_single_slot_is_open_to_slow_clusters_too() -> None:
+    ledger, looker = FakeLedger([make_claim(1, timeouts=3)]), FakeLooker(at_once=True)
+    async with running(make_loop(ledger, looker, Pace(max_concurrent_runs=1, poll_seconds=0.01))):
+        await until(lambda: looker.looked == [1])
+
+
+async def test_a_wake_up_ends_the_sleep() -> None:
+    ledger, looker = FakeLedger(), FakeLooker(at_once=True)
+    loop = make_loop(ledger, looker, Pace(poll_seconds=3600))
+    async with running(loop):
+        await until(lambda: ledger.calls >= 2)
+        ledger.due.append(make_claim(1))
+        loop.wake()
+        await until(lambda: looker.looked == [1])
+
+
+async def test_a_bug_in_one_look_is_recorded_and_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
+    ledger, looker = FakeLedger([make_claim(1), make_claim(2), make_claim(3)]), FakeLooker(at_once=True)
+    looker.errors[2] = ZeroDivisionError("the text of the error")
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: len(looker.looked) == 2 and len(looker.failed) == 1)
+    assert looker.looked == [1, 3]
+    assert looker.failed == [(2, "ZeroDivisionError")]
+    assert ledger.given_back == []
+
+
+async def test_a_bug_even_in_recording_the_bug_leaves_the_others_alone() -> None:
+    ledger, looker = FakeLedger([make_claim(1)]), FakeLooker(at_once=True)
+    looker.errors[1] = ZeroDivisionError()
+    looker.fail_errors[1] = ZeroDivisionError()
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: not ledger.due)
+        ledger.due.append(make_claim(2))
+        await until(lambda: looker.looked == [2])
+
+
+async def test_leases_are_renewed_until_the_result_is_about_to_be_stored() -> None:
+    ledger, looker = FakeLedger([make_claim(1), make_claim(2)]), FakeLooker()
+    looker.storing.add(2)
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: len(ledger.renewals) >= 3)
+    assert all(renewal == [1] for renewal in ledger.renewals)
+
+
+async def test_a_look_whose_lease_is_lost_is_cancelled_and_discarded_not_given_back() -> None:
+    ledger, looker = FakeLedger([make_claim(1), make_claim(2)]), FakeLooker()
+    ledger.lost.add(1)
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: looker.discarded == [1])
+        assert looker.looking == {2}
+    assert looker.looked == []
+    assert ledger.given_back == [2]
+
+
+async def test_a_look_that_stores_its_result_is_not_cancelled_for_a_lost_lease() -> None:
+    ledger, looker = FakeLedger([make_claim(1), make_claim(2)]), FakeLooker()
+    looker.storing.add(1)
+    ledger.lost.add(1)
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: len(ledger.renewals) >= 3)
+        assert looker.looking == {1, 2}
+        looker.release(1)
+        await until(lambda: looker.looked == [1])
+    assert looker.discarded == []
+
+
+async def test_cancelling_the_loop_gives_back_what_was_not_finished() -> None:
+    ledger, looker = FakeLedger([make_claim(1), make_claim(2)]), FakeLooker()
+    loop = make_loop(ledger, looker)
+    async with running(loop):
+        await until(lambda: looker.looking == {1, 2})
+        looker.release(1)
+        await until(lambda: looker.looked == [1])
+    assert ledger.given_back == [2]
+    assert not loop.alive()
+
+
+async def test_goes_on_when_the_database_is_back_and_keeps_the_looks_meanwhile() -> None:
+    ledger, looker = FakeLedger([make_claim(1)]), FakeLooker()
+    loop = make_loop(ledger, looker)
+    async with running(loop):
+        await until(lambda: looker.looking == {1})
+        ledger.away = True
+        calls = ledger.calls
+        await until(lambda: ledger.calls >= calls + 3)
+        assert loop.alive()
+        assert looker.looking == {1}
+        ledger.due.append(make_claim(2))
+        ledger.away = False
+        await until(lambda: looker.looking == {1, 2})
+
+
+async def test_stops_although_the_database_is_away() -> None:
+    ledger, looker = FakeLedger([make_claim(1)]), FakeLooker()
+    with anyio.fail_after(10):
+        async with running(make_loop(ledger, looker)):
+            await until(lambda: looker.looking == {1})
+            ledger.away = True
+    assert looker.looking == set()
+
+
+async def test_a_bug_of_the_loop_itself_ends_it_and_comes_through() -> None:
+    ledger, looker = FakeLedger(), FakeLooker()
+    ledger.broken = ZeroDivisionError()
+    loop = make_loop(ledger, looker)
+    with pytest.raises(ExceptionGroup) as caught:
+        await loop.run()
+    assert caught.group_contains(ZeroDivisionError)
+    assert not loop.alive()
+
+
+async def test_sweeps_now_and_then() -> None:
+    ledger = FakeLedger()
+    async with running(make_loop(ledger, FakeLooker())):
+        await until(lambda: ledger.sweeps >= 3)
+
+
+async def test_a_loop_that_does_not_turn_for_long_is_not_alive() -> None:
+    now = 1000.0
+    loop = make_loop(FakeLedger(), FakeLooker(), Pace(stuck_seconds=60), clock=lambda: now)
+    assert loop.alive()
+    now = 1060.0
+    assert not loop.alive()
+
+
+async def test_the_wait_for_the_database_grows_to_a_limit_and_stays_there_for_days() -> None:
+    assert [back_off_seconds(failures) for failures in (1, 2, 3, 4, 5, 6)] == [0.5, 1, 2, 4, 5, 5]
+    assert back_off_seconds(100_000) == 5
