@@ -1,0 +1,1 @@
+"""What holds bin/fake-kai against the recordings of the real kai."""
