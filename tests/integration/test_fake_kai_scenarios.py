@@ -227,6 +227,15 @@ def test_rights(play: Play) -> None:
     assert 'User "system:anonymous" cannot list' in play.failure("ok", user={})
 
 
+def test_an_incomplete_kubeconfig_falls_back_to_the_one_at_home(play: Play) -> None:
+    play.command("one")
+    (play.directory / ".kube").mkdir()
+    (play.directory / "kubeconfig").rename(play.directory / ".kube" / "config")
+    (play.directory / "incomplete").write_text("{}")
+    found = play.images("refused", kubeconfig={"path": str(play.directory / "incomplete")})
+    assert list(found) == ["default"]
+
+
 def test_client_certificates(play: Play) -> None:
     pair = {"client-certificate-data": b64(CERTIFICATE), "client-key-data": b64(KEY)}
     assert play.run("ok", user=pair).returncode == 0
@@ -377,6 +386,15 @@ def test_only_a_deadline_ends_a_server_that_never_answers(play: Play) -> None:
             process.wait(0.2)
         process.kill()
     assert "timed out waiting for results" in play.failure("silent.hurry", namespaces=["shop"])
+
+
+def test_periodic_mode_never_ends(play: Play) -> None:
+    with play.start("one", mode="periodic", **{"polling-interval-seconds": "0.05"}) as process:
+        assert process.stdout is not None
+        reports = 0
+        while reports < 3:
+            reports += b'"timestamp"' in process.stdout.readline()
+        process.terminate()
 
 
 @pytest.mark.parametrize("scenario", ["nonsense", "ok.nonsense", "ok.v9-9-9", "ok.images-many"])
