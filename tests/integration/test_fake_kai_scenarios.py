@@ -1,7 +1,5 @@
 """Every scenario of bin/fake-kai does, as a process, what its docstring says."""
 
-import importlib.machinery
-import importlib.util
 import json
 import os
 import re
@@ -10,113 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.fakekai.stage import CA, CERTIFICATE, FAKE_KAI, KEY, TOKEN, WRONG_TOKEN, b64
+from tests.fakekai.play import TIMEOUT, Play
+from tests.fakekai.stage import CERTIFICATE, FAKE_KAI, KEY, WRONG_TOKEN, b64
 
-TIMEOUT = 30.0  # seconds; far more than any of these runs takes
 VERSIONS = ("0.2.1", "0.2.2", "0.3.0", "0.3.2", "0.4.0", "0.5.0")
-
-
-@pytest.fixture(scope="session")
-def fake_kai() -> ModuleType:
-    """The stand-in as a module, to look at its tables."""
-    loader = importlib.machinery.SourceFileLoader("fake_kai", str(FAKE_KAI))
-    spec = importlib.util.spec_from_loader("fake_kai", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    loader.exec_module(module)
-    sys.dont_write_bytecode = before
-    return module
-
-
-class Play:
-    """Starts the stand-in on scenarios, with the files that the service renders (JSON, which is YAML too)."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def command(self, scenario: str, user: dict[str, str] | None = None, **config: Any) -> list[str]:
-        """The command line for a host, or for a whole URL."""
-        cluster = {"server": f"https://{scenario}.fake-kai.test" if ":" not in scenario else scenario}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "look", "cluster": cluster | {"certificate-authority-data": b64(CA)}}],
-            "users": [{"name": "look", "user": {"token": TOKEN} if user is None else user}],
-            "contexts": [{"name": "look", "context": {"cluster": "look", "user": "look"}}],
-            "current-context": "look",
-        }
-        (self.directory / "kubeconfig").write_text(json.dumps(document))
-        settings = {
-            "kubeconfig": {"path": str(self.directory / "kubeconfig"), "cluster": "prod-é"},
-            "namespaces": ["all"],
-            "verbose-inventory-reports": True,
-            "log": {"structured": True, "level": "error"},
-        }
-        (self.directory / "kai.yaml").write_text(json.dumps(settings | config, indent=2, ensure_ascii=False))
-        return [sys.executable, "-I", "-S", str(FAKE_KAI), "-c", str(self.directory / "kai.yaml")]
-
-    def run(
-        self, scenario: str, user: dict[str, str] | None = None, **config: Any
-    ) -> subprocess.CompletedProcess[bytes]:
-        """A whole run. No credential is ever printed."""
-        command = self.command(scenario, user, **config)
-        run = subprocess.run(command, env=self.environment, capture_output=True, timeout=TIMEOUT, check=False)
-        for secret in (TOKEN, WRONG_TOKEN, b64(KEY)):
-            assert secret.encode() not in run.stdout + run.stderr
-        return run
-
-    def report(self, scenario: str, **config: Any) -> dict[str, Any]:
-        """The report of a run that succeeds."""
-        run = self.run(scenario, **config)
-        assert (run.returncode, run.stderr) == (0, b"")
-        return dict(json.loads(run.stdout))
-
-    def images(self, scenario: str, **config: Any) -> dict[str, list[tuple[str, str]]]:
-        """(tag, digest or "") by namespace, sorted."""
-        results = self.report(scenario, **config)["results"]
-        assert len({result["namespace"] for result in results}) == len(results)
-        found = {result["namespace"]: result["images"] for result in results}
-        return {name: sorted((one["tag"], one.get("repoDigest", "")) for one in found[name]) for name in sorted(found)}
-
-    def failure(self, scenario: str, user: dict[str, str] | None = None, **config: Any) -> str:
-        """The message of a run that fails as kai does."""
-        run = self.run(scenario, user, **config)
-        assert (run.returncode, run.stdout) == (1, b"")
-        message = json.loads(run.stderr.splitlines()[-1])
-        assert message["level"] == "error"
-        return str(message["msg"])
-
-    def start(self, scenario: str, **config: Any) -> subprocess.Popen[bytes]:
-        """A run that is still going on, in a session of its own."""
-        command = self.command(scenario, log={"level": "info"}, **config)
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, start_new_session=True)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PATH": os.defpath, "HOME": str(self.directory)}
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     return Play(tmp_path)
-
-
-def test_every_scenario_and_option_is_documented(fake_kai: ModuleType) -> None:
-    assert fake_kai.__doc__ is not None
-    documented = set(re.findall(r"[a-z][a-z0-9-]+", fake_kai.__doc__))
-    assert {*fake_kai.FAILURES, *fake_kai.CLUSTERS, *fake_kai.PLAYS} <= documented
-    for option in fake_kai.OPTIONS:
-        assert re.search(rf"^    .*\b{option}-", fake_kai.__doc__, re.MULTILINE), option
 
 
 def test_ok_is_a_realistic_cluster(play: Play) -> None:
@@ -173,11 +76,11 @@ def test_namespaces_asked_for(play: Play) -> None:
 def test_images_that_come_and_go(play: Play) -> None:
     deadline = time.monotonic() + TIMEOUT
     for scenario in ("churn.period-100ms", "cron.period-100ms"):
-        seen = set()
+        seen: set[tuple[tuple[str, str], ...]] = set()
         while len(seen) < 2:
             seen.add(tuple(play.images(scenario)["batch"]))
             assert time.monotonic() < deadline
-    codes = set()
+    codes: set[int] = set()
     while len(codes) < 2:
         codes.add(play.run("flaky.period-100ms").returncode)
         assert time.monotonic() < deadline
@@ -413,35 +316,3 @@ def test_it_runs_as_a_single_file_in_an_empty_environment(tmp_path: Path) -> Non
     assert json.loads(run.stdout)["version"] == "0.5.0"
     help_text = subprocess.run([copy, "stand-in"], env={"PATH": path}, capture_output=True, check=True)
     assert b"It is not kai" in help_text.stdout
-
-
-TEXT = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), max_size=30)
-
-
-def documents(keys: st.SearchStrategy[str]) -> st.SearchStrategy[object]:
-    return st.recursive(
-        st.none() | TEXT,
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
-        max_leaves=12,
-    )
-
-
-@given(documents(TEXT))
-def test_reads_json(fake_kai: ModuleType, document: object) -> None:
-    for style in ({}, {"indent": 2}, {"ensure_ascii": False}, {"separators": (",", ":")}):
-        assert fake_kai.Yaml(json.dumps(document, **style)).read() == document
-
-
-@given(documents(st.from_regex(r"[a-z][a-z0-9.-]{0,15}", fullmatch=True)))
-def test_reads_yaml(fake_kai: ModuleType, document: object) -> None:
-    for style in ({}, {"default_flow_style": False, "allow_unicode": True}, {"explicit_start": True}):
-        text = yaml.safe_dump({"document": document}, width=10**6, **style)
-        assert fake_kai.Yaml(text).read() == {"document": document}
-
-
-@pytest.mark.parametrize(
-    "text", ["a: [b", "a: {b: c", 'a: "b', "a: b: c", "a:\n\tb: c", "a: 1\n  b: 2", "a: *b", "a\x07"]
-)
-def test_refuses_what_is_no_yaml(fake_kai: ModuleType, text: str) -> None:
-    with pytest.raises(fake_kai.YamlError):
-        fake_kai.Yaml(text).read()
