@@ -98,13 +98,11 @@ def _superseded(
     waiting: Iterable[Known], reported: set[Image], *, seen_until: Instant, now: Instant, retention: Retention
 ) -> list[int]:
     """The absent items without a digest whose tag has one: kai knows no digest while a pod starts."""
-    absent = list(waiting)
-    unknown = [item for item in absent if item.image[1] == UNKNOWN_DIGEST]
-    if not unknown:
-        return []
-    with_digest = {tag for tag, digest in reported if digest != UNKNOWN_DIGEST}
-    for item in absent:
-        last_seen = seen_until if item.last_seen is None else item.last_seen
-        if item.image[1] != UNKNOWN_DIGEST and not retention.expired(last_seen, now):
-            with_digest.add(item.image[0])
-    return [item.id for item in unknown if item.image[0] in with_digest]
+    unexpired = [
+        item
+        for item in waiting
+        if not retention.expired(seen_until if item.last_seen is None else item.last_seen, now)
+    ]
+    images = reported.union(item.image for item in unexpired)
+    with_digest = {tag for tag, digest in images if digest != UNKNOWN_DIGEST}
+    return [item.id for item in unexpired if item.image[1] == UNKNOWN_DIGEST and item.image[0] in with_digest]

@@ -60,9 +60,11 @@ def _delete_items(db: Database, source_id: int, retention: Retention, *, now: In
         return 0
     expired = retention.oldest_returned(now)
     before = oldest if expired is None else min(oldest, expired)
+    # With -1 a present item never outlives anything: nobody has said that it went.
+    seen = "i.last_seen" if retention.newest_report_only else "coalesce(i.last_seen, c.received_at)"
     rows = db.rows(
-        "SELECT i.id, i.context_id FROM item i JOIN context c ON c.id = i.context_id"
-        " WHERE c.source_id = ? AND coalesce(i.last_seen, c.received_at) < ?",
+        f"SELECT i.id, i.context_id FROM item i JOIN context c ON c.id = i.context_id"
+        f" WHERE c.source_id = ? AND {seen} < ?",
         (source_id, before),
     )
     for ids in in_batches(row[0] for row in rows):

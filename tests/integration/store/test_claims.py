@@ -1,0 +1,222 @@
+"""Who looks when: claims, leases, fencing, time-outs, requests."""
+
+import threading
+
+import pytest
+from pydantic import SecretStr
+
+from orchestrator.model.instant import MINUTE, SECOND
+from orchestrator.model.run import Reason, RunResult, RunState
+from orchestrator.store import claims, clusters, runs
+from orchestrator.store.claims import Claim, ClaimLost
+from orchestrator.store.database import Database
+from orchestrator.store.sealing import Sealer
+from tests.integration.store.builders import Inventory, config
+from tests.integration.store.conftest import Clock
+
+LEASE = MINUTE
+INTERVAL = 5 * MINUTE
+SUCCESS = RunResult(state=RunState.SUCCEEDED, namespaces=1, images=2)
+FAILURE = RunResult(state=RunState.FAILED, reason=Reason("unauthorized", "no", "ask"), exit_code=1)
+TIMEOUT = RunResult(state=RunState.TIMED_OUT, reason=Reason("timeout", "slow", "wait"))
+
+
+class Fleet:
+    """Clusters of one account and somebody who claims them."""
+
+    def __init__(self, db: Database, sealer: Sealer, account_id: int) -> None:
+        self.db = db
+        self.sealer = sealer
+        self.account_id = account_id
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            self.db.writing(lambda name=name: clusters.add(self.db, self.sealer, self.account_id, config(name)))  # type: ignore[misc]
+
+    def claim(self, limit: int = 10, slow_limit: int = 10) -> list[Claim]:
+        return self.db.writing(
+            lambda: claims.claim_due(self.db, limit=limit, slow_limit=slow_limit, lease=LEASE, interval=INTERVAL)
+        )
+
+    def finish(self, claim: Claim, result: RunResult) -> None:
+        self.db.writing(lambda: claims.finish(self.db, claim, result, interval=INTERVAL))
+
+    def find(self, name: str) -> clusters.Cluster:
+        return self.db.reading(lambda: clusters.find(self.db, self.sealer, self.account_id, name))
+
+    def states(self, name: str) -> list[RunState]:
+        history = self.db.reading(lambda: runs.list_runs(self.db, self.account_id, name, limit=100))
+        return [run.result.state for run in history]
+
+
+@pytest.fixture
+def fleet(db: Database, sealer: Sealer, account_id: int) -> Fleet:
+    return Fleet(db, sealer, account_id)
+
+
+def test_new_clusters_are_claimed_once(fleet: Fleet, sealer: Sealer) -> None:
+    fleet.add("a", "b")
+    claimed = fleet.claim()
+    assert {claim.cluster_name for claim in claimed} == {"a", "b"}
+    assert claimed[0].open(sealer) == config(claimed[0].cluster_name)
+    assert fleet.claim() == []
+    assert fleet.find("a").running
+    assert fleet.states("a") == [RunState.RUNNING]
+
+
+def test_success_is_recorded_and_the_next_look_is_due_within_the_interval(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    [claim] = fleet.claim()
+    clock.advance(SECOND)
+    fleet.finish(claim, SUCCESS)
+    cluster = fleet.find("a")
+    assert (cluster.running, cluster.failures, cluster.last_success_at) == (False, 0, clock.now)
+    assert cluster.last_run == cluster.last_success
+    assert cluster.last_run is not None
+    assert cluster.last_run.result == SUCCESS
+    assert clock.now < cluster.due_at <= clock.now + INTERVAL * 11 // 10
+    assert fleet.claim() == []
+    clock.now = cluster.due_at
+    assert len(fleet.claim()) == 1
+
+
+def test_failure_is_counted_and_keeps_the_last_success(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    success = fleet.find("a").last_success
+    for failures in (1, 2):
+        clock.now = fleet.find("a").due_at
+        fleet.finish(fleet.claim()[0], FAILURE)
+        cluster = fleet.find("a")
+        assert (cluster.failures, cluster.last_success) == (failures, success)
+        assert cluster.last_run is not None
+        assert cluster.last_run.result.reason == FAILURE.reason
+    clock.now = fleet.find("a").due_at
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    assert fleet.find("a").failures == 0
+
+
+def test_cluster_that_times_out_waits_longer_each_time(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    waits = []
+    for _ in range(6):
+        fleet.finish(fleet.claim()[0], TIMEOUT)
+        waits.append(fleet.find("a").due_at - clock.now)
+        clock.now = fleet.find("a").due_at
+    assert waits[0] > INTERVAL
+    assert waits[2] > 2 * waits[0]
+    assert max(waits) <= 60 * MINUTE + INTERVAL // 10
+    fleet.finish(fleet.claim()[0], FAILURE)
+    assert fleet.find("a").due_at - clock.now <= INTERVAL * 11 // 10
+
+
+def test_clusters_that_timed_out_last_take_only_their_share(fleet: Fleet, clock: Clock) -> None:
+    names = [f"slow-{number}" for number in range(6)]
+    fleet.add(*names)
+    for claim in fleet.claim():
+        fleet.finish(claim, TIMEOUT)
+    clock.advance(60 * MINUTE)
+    fleet.add("well")
+    claimed = {claim.cluster_name for claim in fleet.claim(limit=4, slow_limit=2)}
+    assert len(claimed) == 3
+    assert "well" in claimed
+
+
+def test_renewed_lease_keeps_others_away(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    [claim] = fleet.claim()
+    for _ in range(10):
+        clock.advance(LEASE - SECOND)
+        assert fleet.db.writing(lambda: claims.renew(fleet.db, [claim], lease=LEASE)) == {claim.run_id}
+        assert fleet.claim() == []
+
+
+def test_lost_lease_is_taken_over_and_the_older_result_refused(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    [stuck] = fleet.claim()
+    clock.advance(INTERVAL * 2)
+    [claim] = fleet.claim()
+    assert claim.number > stuck.number
+    assert fleet.db.writing(lambda: claims.renew(fleet.db, [stuck], lease=LEASE)) == set()
+    with pytest.raises(ClaimLost):
+        Inventory(fleet.db, fleet.account_id).take({"a": []}, cluster_name="a", claim=stuck)
+    with pytest.raises(ClaimLost):
+        fleet.finish(stuck, SUCCESS)
+    fleet.db.writing(lambda: claims.discard(fleet.db, stuck, RunResult(state=RunState.DISCARDED)))
+    assert fleet.find("a").current_run_id == claim.run_id
+    fleet.finish(claim, SUCCESS)
+    assert fleet.states("a") == [RunState.SUCCEEDED, RunState.INTERRUPTED]
+
+
+def test_claims_given_back_are_due_at_once(fleet: Fleet) -> None:
+    fleet.add("a", "b")
+    claimed = fleet.claim()
+    fleet.db.writing(lambda: claims.give_back(fleet.db, claimed))
+    assert fleet.states("a") == [RunState.INTERRUPTED]
+    assert not fleet.find("a").running
+    assert fleet.find("a").failures == 0
+    assert len(fleet.claim()) == 2
+
+
+def test_look_that_is_asked_for_is_the_queued_run(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    clock.advance(SECOND)
+    queued = fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "a"))
+    again = fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "a"))
+    assert queued.id == again.id
+    [claim] = fleet.claim()
+    assert claim.run_id == queued.id
+
+
+def test_look_that_is_asked_for_during_another_follows_it(fleet: Fleet) -> None:
+    fleet.add("a")
+    [claim] = fleet.claim()
+    queued = fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "a"))
+    assert queued.id != claim.run_id
+    assert fleet.claim() == []
+    fleet.finish(claim, SUCCESS)
+    [follower] = fleet.claim()
+    assert follower.run_id == queued.id
+
+
+def test_next_due_is_the_earliest_that_nobody_holds(fleet: Fleet, clock: Clock) -> None:
+    next_due_at = lambda: fleet.db.reading(lambda: claims.next_due_at(fleet.db))  # noqa: E731
+    assert next_due_at() is None
+    fleet.add("a")
+    assert next_due_at() == clock.now
+    [claim] = fleet.claim()
+    assert next_due_at() >= clock.now + LEASE
+    fleet.finish(claim, SUCCESS)
+    assert next_due_at() == fleet.find("a").due_at
+
+
+def test_claimants_at_the_same_time_share_the_clusters(fleet: Fleet, database_url: str, clock: Clock) -> None:
+    fleet.add(*(f"cluster-{number}" for number in range(30)))
+    claimed: list[int] = []
+    together = threading.Barrier(3)
+
+    def replica() -> None:
+        db = Database(SecretStr(database_url), clock=clock)
+        together.wait()
+        for _ in range(10):
+            found = db.writing(lambda: claims.claim_due(db, limit=3, slow_limit=3, lease=LEASE, interval=INTERVAL))
+            claimed.extend(claim.cluster_id for claim in found)
+        db.close()
+
+    threads = [threading.Thread(target=replica) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(claimed) == len(set(claimed)) == 30
+
+
+def test_child_output_of_any_bytes_is_stored(fleet: Fleet) -> None:
+    fleet.add("a")
+    odd = RunResult(state=RunState.FAILED, stdout_excerpt="nul \x00 here", stderr_excerpt="lone \udc80 surrogate")
+    fleet.finish(fleet.claim()[0], odd)
+    run = fleet.find("a").last_run
+    assert run is not None
+    assert run.result.stdout_excerpt == "nul \\x00 here"
+    assert run.result.stderr_excerpt == "lone \\udc80 surrogate"
