@@ -1,0 +1,327 @@
+"""Wires everything and runs it: the one module that knows all others, and the order in which they start and stop."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from socket import socket
+from types import FrameType
+from typing import Final, NoReturn
+
+import anyio
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from orchestrator import __version__
+from orchestrator.api.app import create_api
+from orchestrator.catalog.access import ADMIN, Access
+from orchestrator.catalog.bootstrap import UnusablePassword, ensure_admin
+from orchestrator.catalog.clusters import ClusterCatalog
+from orchestrator.catalog.inventory import InventoryCatalog
+from orchestrator.catalog.passwords import Passwords
+from orchestrator.catalog.system import System
+from orchestrator.collector.ledger import Ledger
+from orchestrator.collector.look import Looker
+from orchestrator.collector.loop import CollectorLoop, Pace
+from orchestrator.config_file import SettingsError
+from orchestrator.demo import add_demo_clusters, banner, demo_settings
+from orchestrator.instance import (
+    StartRefused,
+    is_loopback,
+    listen,
+    make_data_dir,
+    only_service_in,
+    url_of,
+    watch_children_without_threads,
+)
+from orchestrator.kai.process import forbid_core_dumps, pdeathsig_wrapper
+from orchestrator.kai.runner import KaiRunner
+from orchestrator.kai.workdir import Workdirs, default_parent
+from orchestrator.model.instant import HOUR, SECOND
+from orchestrator.model.network import NetworkRules
+from orchestrator.model.retention import Retention
+from orchestrator.settings import Settings
+from orchestrator.store.accounts import ensure_account
+from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
+from orchestrator.store.ingest import IngestRules
+from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
+from orchestrator.store.sweep import SweepRules
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+SEALING_KEY_FILE: Final = "sealing.key"
+PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - the name of a file
+
+LEASE = 60 * SECOND
+RENEW_SECONDS = 20.0
+# Others look again when the lease is over, so a result is tried to be stored for less than that.
+STORING_SECONDS: Final = 40.0
+
+# Of the service's own environment, all that kai sees: who sets these for the service means its children.
+PASSED_TO_KAI: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+_DATABASE_PATIENCE_SECONDS = 30.0
+_FORCED_END_SECONDS = 9.0
+_KEEP_ALIVE_SECONDS = 75
+_MAX_REQUEST_HEAD_BYTES = 64 * 1024
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
+    """Run the service until a signal ends it. Returns the exit code: 0 when it was told to stop, 2 when it cannot
+    start as configured, 1 when the database does not answer. The death of the loop comes through as an exception."""
+    signal.signal(signal.SIGTERM, _leave_at_once)
+    for warning in warnings:
+        _log.warning(warning)
+    try:
+        with ExitStack() as stack:
+            return _run(demo_settings(settings) if demo else settings, stack, demo=demo)
+    except (SettingsError, StartRefused, SchemaMismatch, SealingKeyError, UnusablePassword) as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_USAGE
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"the database does not answer: {error}\n")
+        return EXIT_FAILED
+
+
+def _leave_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Before the event loop has taken over the signals: as process 1 of a container, nothing else would end us."""
+    raise SystemExit(0)
+
+
+def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
+    """Start in the order in which each step needs the ones before; `stack` ends them the other way round."""
+    forbid_core_dumps()
+    os.umask(0o077)
+    watch_children_without_threads()
+    make_data_dir(settings.data_dir)
+    db = Database(settings.database_url)
+    if db.is_sqlite:
+        stack.enter_context(only_service_in(settings.data_dir))
+    listener = stack.enter_context(listen(settings.host, settings.port))
+    stack.enter_context(closing(db))
+    _migrate(db)
+    sealer = db.writing(
+        partial(open_sealer, db, keys=settings.sealing_keys, key_file=settings.data_dir / SEALING_KEY_FILE)
+    )
+    passwords = Passwords()
+    password_file = settings.data_dir / PASSWORD_FILE
+    made = ensure_admin(db, passwords, password=settings.admin_password, password_file=password_file)
+    if made is not None:
+        _log.info("made a password for the user admin", file=str(made))
+    if demo:
+        db.writing(partial(_add_demo_clusters, db, sealer))
+    path = os.environ.get("PATH", os.defpath)
+    if demo:
+        # The stand-in is a script for the Python that runs us.
+        path = os.pathsep.join([str(Path(sys.executable).parent), path])
+    runner = _make_runner(settings, stack.enter_context(Workdirs.open(default_parent(os.environ))), path)
+    _warn(settings, runner, listener, path)
+    collector = _make_collector(settings, db, sealer, runner)
+    stop = Stop()
+    api = _make_api(settings, db=db, sealer=sealer, passwords=passwords, collector=collector, stop=stop)
+    server = _make_server(api, settings)
+
+    def announce() -> None:
+        _log.info("listening", url=url_of(listener), kai=settings.kai_binary, version=__version__)
+        if demo:
+            password = None if settings.admin_password else password_file.read_text(encoding="utf-8").strip()
+            sys.stdout.write(banner(url=url_of(listener), username=ADMIN, password=password))
+            sys.stdout.flush()
+
+    anyio.run(partial(serve, collector=collector, server=server, listener=listener, stop=stop, announce=announce))
+    return 0
+
+
+class Stop:
+    """Whether the service has been told to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Whether requests that merely wait should be answered now."""
+        return self.asked
+
+
+async def serve(
+    *, collector: CollectorLoop, server: uvicorn.Server, listener: socket, stop: Stop, announce: Callable[[], None]
+) -> None:
+    """Look and answer until SIGTERM or SIGINT; then claim nothing more, end the looks, drain the requests, return.
+
+    Whatever ends the loop or the server before that comes through as an ExceptionGroup.
+    """
+    looking = anyio.CancelScope()
+
+    async def look() -> None:
+        with looking:
+            await collector.run()
+
+    async def answer() -> None:
+        await server.serve(sockets=[listener])
+        if not stop.asked:
+            raise RuntimeError("the HTTP server ended by itself")
+
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            tasks.start_soon(answer)
+            announce()
+            async for number in signals:
+                _log.info("stopping", signal=number.name)
+                break
+            _end_for_sure()
+            stop.asked = True
+            server.should_exit = True
+            looking.cancel()
+    _log.info("stopped")
+
+
+def _end_for_sure() -> None:
+    """A thread that waits for a dead database cannot be cancelled. Nothing is lost by leaving it: what it had not
+    committed is undone, leases end, children die with us."""
+    last_resort = threading.Timer(_FORCED_END_SECONDS, os._exit, (0,))
+    last_resort.daemon = True
+    last_resort.start()
+
+
+def _migrate(db: Database) -> None:
+    """Bring the schema up to date, waiting for a database server that starts at the same time as we do."""
+    deadline = time.monotonic() + (0 if db.is_sqlite else _DATABASE_PATIENCE_SECONDS)
+    while True:
+        try:
+            applied = db.migrate()
+        except DatabaseUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            _log.warning("the database does not answer yet", error=str(error))
+            time.sleep(1)
+        else:
+            if applied:
+                _log.info("database migrated", migrations=applied)
+            return
+
+
+def _add_demo_clusters(db: Database, sealer: Sealer) -> None:
+    add_demo_clusters(db, sealer, ensure_account(db, ADMIN).id)
+
+
+def _make_runner(settings: Settings, workdirs: Workdirs, path: str) -> KaiRunner:
+    return KaiRunner(
+        binary=settings.kai_binary,
+        workdirs=workdirs,
+        timeout_seconds=float(settings.kai_timeout_sec),
+        network_rules=_network_rules(settings),
+        path_env=path,
+        stdout_limit_bytes=settings.kai_output_limit_bytes,
+        request_batch_size=settings.kai_request_batch_size,
+        extra_env={name: value for name, value in os.environ.items() if value and name.upper() in PASSED_TO_KAI},
+    )
+
+
+def _network_rules(settings: Settings) -> NetworkRules:
+    return NetworkRules(allowed=settings.allowed_networks, denied=settings.denied_networks)
+
+
+def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str) -> None:
+    """Say at start what would otherwise be found out late."""
+    problem = runner.describe()
+    if problem is not None:
+        _log.warning("no cluster can be looked at", problem=problem.message, remedy=problem.remedy)
+    if pdeathsig_wrapper(path) is None:
+        _log.warning(
+            "setpriv is not installed: if this service is killed, a running kai goes on until the next start",
+            remedy="install util-linux",
+        )
+    if not is_loopback(listener):
+        _log.warning(
+            "passwords and tokens cross the network in plain HTTP",
+            host=settings.host,
+            remedy="put a proxy with TLS before the service, or listen on 127.0.0.1",
+        )
+
+
+def _make_collector(settings: Settings, db: Database, sealer: Sealer, runner: KaiRunner) -> CollectorLoop:
+    interval = settings.report_interval_sec * SECOND
+    retention = Retention(settings.image_ttl_days)
+    ledger = Ledger(
+        db,
+        interval=interval,
+        lease=LEASE,
+        rules=IngestRules(
+            retention=retention,
+            # Ticks are up to a tenth of the interval late, looks up to their timeout long: more is a missed look.
+            pace=interval + interval // 10 + settings.kai_timeout_sec * SECOND,
+            gap=settings.presence_gap_hours * HOUR,
+        ),
+        sweep_rules=SweepRules(
+            retention=retention,
+            presence_days=settings.presence_days,
+            run_history_days=settings.run_history_days,
+            run_history_per_cluster=settings.run_history_per_cluster,
+        ),
+    )
+    looker = Looker(ledger, sealer, runner, storing_seconds=STORING_SECONDS)
+    return CollectorLoop(
+        ledger, looker, Pace(max_concurrent_runs=settings.max_concurrent_runs, renew_seconds=RENEW_SECONDS)
+    )
+
+
+def _make_api(
+    settings: Settings, *, db: Database, sealer: Sealer, passwords: Passwords, collector: CollectorLoop, stop: Stop
+) -> ASGIApp:
+    interval = settings.report_interval_sec * SECOND
+    retention = Retention(settings.image_ttl_days)
+    return create_api(
+        access=Access(db, passwords),
+        clusters=ClusterCatalog(
+            db,
+            sealer,
+            network_rules=_network_rules(settings),
+            retention=retention,
+            interval=interval,
+            wake=collector.wake,
+        ),
+        inventory=InventoryCatalog(db, retention=retention, interval=interval),
+        system=System(db),
+        service_version=__version__,
+        loop_alive=collector.alive,
+        stopping=stop,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handling: the order in which we stop is `serve`'s."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def _make_server(api: ASGIApp, settings: Settings) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            api,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=settings.drain_sec,
+            h11_max_incomplete_event_size=_MAX_REQUEST_HEAD_BYTES,
+        )
+    )
