@@ -72,6 +72,10 @@ class HeadAndTail:
         """How many bytes between head and tail were not kept."""
         return self.total - len(self.head) - len(self.tail)
 
+    def text(self) -> str:
+        """What was kept, as text; where something is left out, a new line begins."""
+        return (self.head + b"\n" * bool(self.left_out) + self.tail).decode("utf-8", "replace")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildResult:
