@@ -1,0 +1,50 @@
+"""The API as one ASGI application."""
+
+from collections.abc import Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from orchestrator.api.auth import Guard
+from orchestrator.api.clusters import ClusterRoutes
+from orchestrator.api.errors import exception_handlers
+from orchestrator.api.inventories import InventoryRoutes
+from orchestrator.api.paths import StrictPaths
+from orchestrator.api.system import SystemRoutes
+from orchestrator.catalog.access import Access
+from orchestrator.catalog.clusters import ClusterCatalog
+from orchestrator.catalog.inventory import InventoryCatalog
+from orchestrator.catalog.system import System
+
+# Inventories are repetitive: a higher level costs far more time than it saves bytes.
+_GZIP_LEVEL: Final = 4
+
+
+def create_api(
+    *,
+    access: Access,
+    clusters: ClusterCatalog,
+    inventory: InventoryCatalog,
+    system: System,
+    service_version: str,
+    loop_alive: Callable[[], bool],
+    stopping: Callable[[], bool],
+) -> Starlette:
+    """The application, to be served by any ASGI server that limits the size of headers.
+
+    `loop_alive` is what `/health` speaks for; once `stopping` returns True, requests that wait answer soon.
+    """
+    guard = Guard(access)
+    app = Starlette(
+        routes=[
+            *SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).routes(),
+            *ClusterRoutes(clusters, stopping=stopping).routes(guard),
+            *InventoryRoutes(inventory).routes(guard),
+        ],
+        middleware=[Middleware(StrictPaths), Middleware(GZipMiddleware, compresslevel=_GZIP_LEVEL)],
+        exception_handlers=exception_handlers(),
+    )
+    app.router.redirect_slashes = False
+    return app
