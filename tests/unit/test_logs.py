@@ -13,23 +13,16 @@ from pydantic import SecretBytes, SecretStr
 
 from orchestrator.logs import configure_logging
 from orchestrator.settings import LogFormat, Settings
+from tests.log_state import restored_logging
 
 CANARY = "c4nary-secret"
 FORGED = '\n2026-01-01T00:00:00Z INFO forged\r\x1b[2K\u2028\u0085\x00\u202e{"level": "info"}'
 
 
 @pytest.fixture(autouse=True)
-def _restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("uvicorn.access", "peewee", "psycopg", "psycopg.pool"):
-        logging.getLogger(name).disabled = False
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+def _logging_as_before() -> Iterator[None]:
+    with restored_logging():
+        yield
 
 
 def lines(log_format: LogFormat, log: Callable[[], object], level: str = "INFO") -> list[str]:
