@@ -87,6 +87,9 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     except (SettingsError, StartRefused, SchemaMismatch, SealingKeyError, UnusablePassword) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USAGE
+    except OSError as error:
+        sys.stderr.write(f"cannot start: {error}\n")
+        return EXIT_USAGE
     except DatabaseUnavailable as error:
         sys.stderr.write(f"the database does not answer: {error}\n")
         return EXIT_FAILED
@@ -133,8 +136,8 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     def announce() -> None:
         _log.info("listening", url=url_of(listener), kai=settings.kai_binary, version=__version__)
         if demo:
-            password = None if settings.admin_password else password_file.read_text(encoding="utf-8").strip()
-            sys.stdout.write(banner(url=url_of(listener), username=ADMIN, password=password))
+            password = None if settings.admin_password else password_file
+            sys.stdout.write(banner(url=url_of(listener), username=ADMIN, password_file=password))
             sys.stdout.flush()
 
     anyio.run(partial(serve, collector=collector, server=server, listener=listener, stop=stop, announce=announce))

@@ -78,8 +78,10 @@ def demo_clusters() -> list[ClusterConfig]:
     ]
 
 
-def banner(*, url: str, username: str, password: str | None) -> str:
-    """What a newcomer is told once the demo runs; `password` is None where it was chosen by who started it."""
+def banner(*, url: str, username: str, password_file: Path | None) -> str:
+    """What a newcomer is told once the demo runs. `password_file` holds the password that was made; there is none,
+    or None is given, where whoever started the demo chose one, now or the first time."""
+    password = password_file.read_text(encoding="utf-8").strip() if password_file and password_file.exists() else None
     user = f"{username}:{password}" if password else f'{username}:"$ANCHORE_ADMIN_PASSWORD"'
     api = f"{url}/v1/enterprise/inventories"
     return f"""
