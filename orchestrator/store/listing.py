@@ -194,22 +194,24 @@ def _read_items(db: Database, contexts: Sequence[_Context], returned: _Condition
         f" ORDER BY c.name, c.id, i.image_tag, i.image_digest LIMIT {limit}",
         returned.parameters,
     )
-    return [_item(by_id[row[0]], row) for row in rows]
-
-
-def _item(context: _Context, row: Sequence[Any]) -> Item:
-    _, image_tag, image_digest, created_at, last_seen = row
-    return Item(
-        context.inventory_type,
-        context.name,
-        context.cluster_name,
-        context.namespace,
-        image_tag,
-        image_digest,
-        created_at,
-        context.received_at if last_seen is None else last_seen,
-        last_seen is None,
-    )
+    items: list[Item] = []
+    for context_id, image_tag, image_digest, created_at, last_seen in rows:
+        context = by_id[context_id]
+        present = last_seen is None
+        items.append(
+            Item(
+                context.inventory_type,
+                context.name,
+                context.cluster_name,
+                context.namespace,
+                image_tag,
+                image_digest,
+                created_at,
+                context.received_at if present else last_seen,
+                present,
+            )
+        )
+    return items
 
 
 def freshness(db: Database, account_id: int, wanted: ItemFilter, *, interval: int, now: Instant) -> Freshness:
