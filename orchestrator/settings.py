@@ -150,7 +150,6 @@ class Settings(BaseModel):
     presence_gap_hours: int = _option(
         24, "an image back within so many hours counts as never gone, so that CronJobs do not flood the history", ge=0
     )
-    max_body_bytes: int = _option(64 * MIB, "largest report that a kai agent may post", ge=1024)
     drain_sec: int = _option(5, "seconds that open requests are given when the service stops", ge=0, le=8)
     log_level: LogLevel = _option(
         "INFO", "least severe level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL", env="ANCHORE_LOG_LEVEL"
