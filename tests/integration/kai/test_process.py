@@ -106,6 +106,23 @@ async def test_a_child_that_closes_its_pipes_and_stays_is_ended_too(child: MakeC
 
 
 @pytest.mark.anyio
+async def test_last_words_at_the_deadline_are_heard(child: MakeChild, tmp_path: Path) -> None:
+    source = """
+import os, signal, sys, time
+def bye(*_):
+    os.write(1, b"half a report")
+    os.write(2, b"asked to stop")
+    os._exit(7)
+signal.signal(signal.SIGTERM, bye)
+os.write(2, b"ready, ")
+time.sleep(600)
+"""
+    result = await run(child(source), tmp_path, deadline=2)
+    assert (result.ending, result.exit_code) == (Ending.TIMED_OUT, 7)
+    assert (result.stdout, result.stderr.text()) == (b"half a report", "ready, asked to stop")
+
+
+@pytest.mark.anyio
 async def test_a_deaf_child_is_killed_after_the_grace(child: MakeChild, tmp_path: Path) -> None:
     source = "import signal, time\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(600)"
     result = await run(child(source), tmp_path, deadline=1, grace=0.2)
