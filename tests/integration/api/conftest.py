@@ -59,6 +59,7 @@ class Service:
 
     db: Database
     app: Starlette
+    clusters: ClusterCatalog
     sealer: Sealer
     retention: Retention = field(default_factory=Retention)
     now: Instant = BEGIN
@@ -126,23 +127,24 @@ def make_service(db_url: str, password_file: Path, *, page_items: int = 5_000, t
         holder[0].woken += 1
         holder[0].on_wake()
 
+    clusters = ClusterCatalog(
+        db,
+        sealer,
+        network_rules=NetworkRules.parse((), ("169.254.0.0/16",)),
+        retention=retention,
+        interval=INTERVAL,
+        wake=wake,
+    )
     app = create_api(
         access=Access(db, passwords),
-        clusters=ClusterCatalog(
-            db,
-            sealer,
-            network_rules=NetworkRules.parse((), ("169.254.0.0/16",)),
-            retention=retention,
-            interval=INTERVAL,
-            wake=wake,
-        ),
+        clusters=clusters,
         inventory=InventoryCatalog(db, retention=retention, interval=INTERVAL, page_items=page_items),
         system=System(db),
         service_version="1.2.3",
         loop_alive=lambda: holder[0].loop_alive,
         stopping=lambda: holder[0].stopping,
     )
-    holder.append(Service(db, app, sealer, retention))
+    holder.append(Service(db, app, clusters, sealer, retention))
     return holder[0]
 
 

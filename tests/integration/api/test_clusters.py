@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import AsyncIterator
 
 import anyio
 import httpx
@@ -214,7 +215,7 @@ async def test_parameters_of_the_content_type_are_fine(sqlite_client: httpx.Asyn
 async def test_a_body_is_capped_while_it_is_read(sqlite_client: httpx.AsyncClient, *, announced: bool) -> None:
     sent = 0
 
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         nonlocal sent
         for _ in range(64):
             sent += 1
