@@ -27,22 +27,27 @@ class Ledger:
         self._rules = rules
         self._sweep_rules = sweep_rules
 
-    async def claim(self, *, limit: int, slow_limit: int) -> list[Claim]:
-        """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last."""
-        return await self._db.write(
-            lambda: claims.claim_due(
+    async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
+        """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last.
+
+        Also returns the seconds until the next one is due, as `seconds_until_due` does.
+        """
+
+        def unit() -> tuple[list[Claim], float | None]:
+            claimed = claims.claim_due(
                 self._db, limit=limit, slow_limit=slow_limit, lease=self._lease, interval=self._interval
             )
-        )
+            return claimed, self._wait()
+
+        return await self._db.write(unit)
 
     async def seconds_until_due(self) -> float | None:
         """How long no cluster will be due, by the database's clock: 0 or less when one is, None without clusters."""
+        return await self._db.read(self._wait)
 
-        def wait() -> float | None:
-            due_at = claims.next_due_at(self._db)
-            return None if due_at is None else (due_at - self._db.now()) / SECOND
-
-        return await self._db.read(wait)
+    def _wait(self) -> float | None:
+        due_at = claims.next_due_at(self._db)
+        return None if due_at is None else (due_at - self._db.now()) / SECOND
 
     async def renew(self, held: Sequence[Claim]) -> set[int]:
         """Prolong the leases and return the ids of the runs that may go on."""

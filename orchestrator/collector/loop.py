@@ -1,5 +1,6 @@
 """The loop: who is looked at when, how many at a time, and what happens when look, lease or database fail."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,13 +24,14 @@ class Pace:
     """How many looks at a time, and how often the loop turns; all times in seconds.
 
     `renew_seconds` must be well below the lease. Clusters made and syncs asked for through other processes are
-    found within `poll_seconds`. A loop that did not turn for `stuck_seconds` counts as dead.
+    found within `poll_seconds`. A sweep only frees space, so once in a long while will do. A loop that did not turn for
+    `stuck_seconds` counts as dead.
     """
 
     max_concurrent_runs: int = 16
     renew_seconds: float = 20.0
     poll_seconds: float = 1.0
-    sweep_seconds: float = 600.0
+    sweep_seconds: float = 3600.0
     stuck_seconds: float = 120.0
 
     @property
@@ -85,25 +87,31 @@ class CollectorLoop:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._renew_leases)
                 tasks.start_soon(self._sweep)
+                due = True
                 while True:
                     self._turned_at = self._clock()
-                    wait = await self._turn(tasks)
-                    with anyio.move_on_after(wait):
+                    wait = await self._turn(tasks, due=due)
+                    with anyio.move_on_after(min(wait, self._pace.poll_seconds)):
                         await self._awake.wait()
+                    due = wait <= self._pace.poll_seconds or self._awake.is_set()
                     self._awake = anyio.Event()
         finally:
             self._ended = True
             await self._give_back()
 
-    async def _turn(self, tasks: anyio.abc.TaskGroup) -> float:
-        """Start the looks that are due and return how many seconds may pass until the next turn."""
+    async def _turn(self, tasks: anyio.abc.TaskGroup, *, due: bool) -> float:
+        """Start the looks that are due and return how many seconds it takes until the next one is.
+
+        `due` is whether one is expected to be: where none is, a read tells so for less than a claim costs.
+        """
         try:
-            wait, claims = await self._claim()
+            wait, claims = await self._claim(due=due)
         except DatabaseUnavailable as error:
             self._failed_turns += 1
             if self._failed_turns == 1:
                 _log.error("the database is away; waiting for it", error=str(error))
-            return back_off_seconds(self._failed_turns)
+            await anyio.sleep(back_off_seconds(self._failed_turns))
+            return 0.0
         if self._failed_turns:
             _log.info("the database is back")
             self._failed_turns = 0
@@ -113,20 +121,22 @@ class CollectorLoop:
             tasks.start_soon(self._attend, running)
         return wait
 
-    async def _claim(self) -> tuple[float, list[Claim]]:
-        """Seconds until the next turn, and the claims to be looked at now."""
+    async def _claim(self, *, due: bool) -> tuple[float, list[Claim]]:
+        """Seconds until the next cluster is due for us, and the claims to be looked at now."""
         limit = self._pace.max_concurrent_runs - len(self._running)
-        slow_running = sum(_is_slow(each.claim) for each in self._running.values())
         self._held_up = limit <= 0
         if self._held_up:
-            return self._pace.poll_seconds, []
-        wait = await self._ledger.seconds_until_due()
-        if wait is None or wait > 0:
-            return self._pace.poll_seconds if wait is None else min(wait, self._pace.poll_seconds), []
-        claims = await self._ledger.claim(limit=limit, slow_limit=max(0, self._pace.max_slow_runs - slow_running))
-        # Due, but not for us: slow ones that have to wait for a slot, or such as another replica just took.
-        self._held_up = not claims
-        return (0.0 if claims else self._pace.poll_seconds), claims
+            return math.inf, []
+        if not due:
+            wait = await self._ledger.seconds_until_due()
+            if wait is None or wait > 0:
+                return math.inf if wait is None else wait, []
+        slow_running = sum(_is_slow(each.claim) for each in self._running.values())
+        slow_limit = max(0, self._pace.max_slow_runs - slow_running)
+        claims, wait = await self._ledger.claim(limit=limit, slow_limit=slow_limit)
+        # Still one due: there are more than slots, or slow ones that have to wait, or another replica is faster.
+        self._held_up = wait is not None and wait <= 0
+        return math.inf if wait is None or self._held_up else wait, claims
 
     async def _attend(self, running: _Running) -> None:
         """See one look through. A look cut short by the end of the loop stays listed, to be given back."""

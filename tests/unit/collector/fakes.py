@@ -44,13 +44,13 @@ class FakeLedger:
         if self.away:
             raise DatabaseUnavailable("away")
 
-    async def claim(self, *, limit: int, slow_limit: int) -> list[Claim]:
+    async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
         await self._call()
         fast = [each for each in self.due if not each.row["timeouts"]][:limit]
         slow = [each for each in self.due if each.row["timeouts"]][: min(slow_limit, limit - len(fast))]
         for each in fast + slow:
             self.due.remove(each)
-        return fast + slow
+        return fast + slow, 0.0 if self.due else None
 
     async def seconds_until_due(self) -> float | None:
         await self._call()
