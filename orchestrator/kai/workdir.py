@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ _PREFIX: Final = "kai-orchestrator-"
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS: Final = 16
+_PATIENCE_SECONDS: Final = 0.25
 
 # How a user namespace without the machine's root in it shows root's own directories.
 _UNMAPPED: Final = 65534
@@ -88,28 +90,38 @@ class Workdirs:
 def sweep(parent: Path) -> int:
     """Remove the roots in `parent` that belong to no living process, first ending the children left in them.
 
-    Only directories of our own user with our prefix; returns how many there were.
+    Only directories of our own user with our prefix; returns how many there were. Takes up to a quarter of a second
+    where other processes hold theirs: the child that a killed process was just starting holds its lock until it
+    has become setpriv or kai.
     """
-    swept = 0
     with os.scandir(parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-    for name in names:
-        # Somebody else's directory, a link, or one that another sweep took first.
-        with suppress(OSError):
-            swept += _sweep_root(parent / name)
-    return swept
+        roots = [parent / entry.name for entry in entries if entry.name.startswith(_PREFIX)]
+    swept = 0
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        held = []
+        for root in roots:
+            try:
+                swept += _sweep_root(root)
+            except BlockingIOError:
+                held.append(root)
+            except OSError:
+                # Somebody else's, a link, or one that another sweep took first.
+                continue
+        roots = held
+        if not roots or time.monotonic() > deadline:
+            return swept
+        time.sleep(0.01)
 
 
 def _sweep_root(root: Path) -> bool:
+    """Remove a root of our own that nobody holds; raises BlockingIOError when it is held."""
     lock = os.open(root, _DIRECTORY)
     try:
         status = os.fstat(lock)
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
             return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not _is_still(root, lock):
             return False
         orphans = _kill_children_in(root)
@@ -172,42 +184,58 @@ def _remove_tree(path: Path) -> None:
 
 
 def _open_up(path: Path) -> None:
-    for directory, _, _ in os.walk(path, onerror=None, followlinks=False):
-        with suppress(OSError):
-            Path(directory).chmod(0o700)
+    """Give ourselves the permissions to remove what is below; links are not followed."""
+    with suppress(OSError):
+        path.chmod(0o700)
+    for directory, names, _ in os.walk(path):
+        for below in (Path(directory, name) for name in names):
+            with suppress(OSError):
+                if not below.is_symlink():
+                    below.chmod(0o700)
 
 
 def _kill_children_in(root: Path) -> int:
-    """Kill the processes of our user that work inside this root of a dead process; returns how many.
+    """Kill the processes of our user that work inside this root of a dead process; returns how many there were.
 
     They are children whose parent was killed before they could be told to die with it.
     """
-    killed = 0
-    with suppress(FileNotFoundError), os.scandir("/proc") as entries:
-        for pid in [int(entry.name) for entry in entries if entry.name.isdecimal()]:
-            # Gone meanwhile, or not ours.
-            with suppress(OSError):
-                killed += _kill_if_in(root, pid)
-    return killed
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    killed: set[int] = set()
+    while found := {pid for pid in _processes() if _kill_if_in(root, pid)}:
+        killed |= found
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
+    return len(killed)
+
+
+def _processes() -> list[int]:
+    """The numbers of all processes, none on a system without /proc."""
+    try:
+        with os.scandir("/proc") as entries:
+            return [int(entry.name) for entry in entries if entry.name.isdecimal()]
+    except FileNotFoundError:
+        return []
 
 
 def _kill_if_in(root: Path, pid: int) -> bool:
-    if not _works_in(root, pid):
-        return False
-    process = os.pidfd_open(pid)
+    """Kill the process if it works inside the root; False also when it is gone meanwhile, or not ours."""
     try:
-        # Looked at again: the number may have gone to another process before it was pinned.
         if not _works_in(root, pid):
             return False
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        return True
-    finally:
-        os.close(process)
+        process = os.pidfd_open(pid)
+        try:
+            # Looked at again: the number may have gone to another process before it was pinned.
+            if not _works_in(root, pid):
+                return False
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        finally:
+            os.close(process)
+    except OSError:
+        return False
+    return True
 
 
 def _works_in(root: Path, pid: int) -> bool:
     process = Path("/proc", str(pid))
-    if process.stat().st_uid != os.geteuid():
-        return False
-    workdir = Path(process.joinpath("cwd").readlink())
-    return workdir.is_relative_to(root)
+    return process.stat().st_uid == os.geteuid() and process.joinpath("cwd").readlink().is_relative_to(root)

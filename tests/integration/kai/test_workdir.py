@@ -135,6 +135,19 @@ def test_children_of_a_killed_process_are_ended_with_its_root(tmp_path: Path) ->
             wait_until(lambda: not is_alive(orphan))
 
 
+def test_a_lock_that_a_starting_child_still_holds_is_waited_for(tmp_path: Path) -> None:
+    with other_process(tmp_path) as (process, directory):
+        # What the child of a killed process has between fork and exec: the lock, without the process that took it.
+        inherited = os.open(directory.parent, os.O_RDONLY)
+        process.kill()
+        process.wait()
+        fcntl.flock(inherited, fcntl.LOCK_EX)
+        timer = threading.Timer(0.05, os.close, [inherited])
+        timer.start()
+        assert sweep(tmp_path) == 1
+        timer.join()
+
+
 def test_only_our_own_directories_are_swept(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -201,7 +214,7 @@ def test_starts_and_sweeps_at_once_never_take_a_living_root(tmp_path: Path) -> N
             sweep(tmp_path)
 
     def start_and_stop() -> None:
-        for _ in range(30):
+        for _ in range(10):
             with Workdirs.open(tmp_path) as workdirs:
                 if not workdirs.root.is_dir():
                     failures.append(str(workdirs.root))
