@@ -12,21 +12,28 @@ from orchestrator.store.claims import Claim
 from orchestrator.store.database import DatabaseUnavailable
 from orchestrator.store.sealing import CannotUnseal, Sealer
 
-_RETRY_SECONDS = 1.0
-
 _log = structlog.get_logger(__name__)
 
 
 class Looker:
     """Looks at one claimed cluster at a time; the loop runs many of these side by side."""
 
-    def __init__(self, ledger: Ledger, sealer: Sealer, runner: KaiRunner, *, storing_seconds: float) -> None:
-        """`storing_seconds` is how long a result is tried to be stored while the database is away: no longer than
-        a lease lasts, since then somebody looks again anyway."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        sealer: Sealer,
+        runner: KaiRunner,
+        *,
+        storing_seconds: float,
+        retry_seconds: float = 1.0,
+    ) -> None:
+        """`storing_seconds` is how long a result is tried to be stored while the database is away, every
+        `retry_seconds`: no longer than a lease lasts, since then somebody looks again anyway."""
         self._ledger = ledger
         self._sealer = sealer
         self._runner = runner
         self._storing_seconds = storing_seconds
+        self._retry_seconds = retry_seconds
 
     async def look(self, claim: Claim, end_renewal: Callable[[], None]) -> None:
         """Look at the cluster, store what came of it, log it.
@@ -59,7 +66,7 @@ class Looker:
                 try:
                     _tell(claim, await write())
                 except DatabaseUnavailable:
-                    await anyio.sleep(_RETRY_SECONDS)
+                    await anyio.sleep(self._retry_seconds)
                 else:
                     return
         _log.warning("look not stored, the database is away; it will be done again", cluster=claim.cluster_name)

@@ -5,11 +5,14 @@ import socket
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from orchestrator.model.instant import SECOND, parse_instant
 from tests.e2e.server import CLUSTERS, Server, environment, processes_in, running_server, until
 
 
@@ -40,6 +43,45 @@ def test_a_signal_answers_those_who_wait_for_a_look(server: Server) -> None:
         until(lambda: any(run["state"] == "queued" for run in server.runs("deaf")) or None)
         assert server.stop() == 0
         assert waiting.recv(12) == b"HTTP/1.1 202"
+
+
+def test_a_signal_ends_it_even_while_the_database_holds_it_up(data_dir: Path) -> None:
+    env = environment(ANCHORE_CATALOG_K8S_INVENTORY_REPORT_INTERVAL_SEC="1")
+    with running_server(data_dir, env=env) as server:
+        server.add("shop", "one")
+        server.wait_for_health("shop", "healthy")
+        database = sqlite3.connect(data_dir / "orchestrator.db", isolation_level=None)
+        with closing(database):
+            until(lambda: begins_to_write(database))
+            newest = server.runs("shop")[0]["id"]
+            # Nothing can be claimed any more, though it is due for some seconds already.
+            until(lambda: overdue_seconds(server.status("shop")) > 2 or None)
+            assert server.runs("shop")[0]["id"] == newest
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 10
+
+
+def begins_to_write(database: sqlite3.Connection) -> bool | None:
+    """Take SQLite's only write lock, and keep it."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return None
+    return True
+
+
+def overdue_seconds(status: dict[str, Any]) -> float:
+    return time.time() - parse_instant(status["next_due_at"]) / SECOND
+
+
+def test_a_signal_ends_it_while_it_still_waits_for_its_database(data_dir: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"postgresql://nobody@127.0.0.1:{free.getsockname()[1]}/none"
+        with running_server(data_dir, env=environment(ORCHESTRATOR_DATABASE_URL=url), ready=False) as server:
+            until(lambda: "does not answer yet" in server.output or None, process=server.process, what=server.log)
+            assert server.stop() == 0
 
 
 def test_the_next_start_goes_on_with_what_was_stored(data_dir: Path) -> None:
