@@ -4,8 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.integration.collector.world import World, make_world
+
+
+@pytest.fixture(autouse=True)
+def events() -> Iterator[list[EventDict]]:
+    """What is logged; not rendered, since structlog's rendering for developers reads files on the loop's thread."""
+    with capture_logs() as captured:
+        yield captured
 
 
 @pytest.fixture

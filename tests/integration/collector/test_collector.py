@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
+from structlog.typing import EventDict
 
 from orchestrator.collector.loop import Pace
 from orchestrator.kai.runner import Look
@@ -270,7 +271,9 @@ class TrippingRunner:
         return look
 
 
-async def test_a_bug_in_one_look_is_told_and_leaves_the_other_clusters_alone(world: World) -> None:
+async def test_a_bug_in_one_look_is_told_and_leaves_the_other_clusters_alone(
+    world: World, events: list[EventDict]
+) -> None:
     for name in ("a", "tripping", "z"):
         await world.add(config(name))
     async with running(world.loop(runner=TrippingRunner(world.runner(), "tripping"))):
@@ -285,6 +288,9 @@ async def test_a_bug_in_one_look_is_told_and_leaves_the_other_clusters_alone(wor
     assert reason.code == "internal_error"
     assert "ZeroDivisionError" in reason.message
     assert "the-token" not in reason.message + reason.remedy
+    (logged,) = [event for event in events if event["log_level"] == "error"]
+    assert logged["cluster"] == "tripping"
+    assert logged["exc_info"]
 
 
 async def test_a_credential_that_cannot_be_opened_is_a_failure_with_its_reason(world: World) -> None:

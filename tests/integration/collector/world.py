@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+from blockbuster import blockbuster_ctx
 from pydantic import SecretStr
 
 from orchestrator.collector.ledger import Ledger
@@ -188,12 +189,16 @@ def make_world(url: str, tmp_path: Path) -> Iterator[World]:
 
 @asynccontextmanager
 async def running(*loops: CollectorLoop) -> AsyncIterator[None]:
-    """The loops run inside the block, are cancelled at its end and waited for."""
-    async with anyio.create_task_group() as tasks:
-        for loop in loops:
-            tasks.start_soon(loop.run)
-        yield
-        tasks.cancel_scope.cancel()
+    """The loops run inside the block, are cancelled at its end and waited for.
+
+    A blocking call of ours on the event loop's thread fails the test: all other looks would have to wait for it.
+    """
+    with blockbuster_ctx("orchestrator"):
+        async with anyio.create_task_group() as tasks:
+            for loop in loops:
+                tasks.start_soon(loop.run)
+            yield
+            tasks.cancel_scope.cancel()
 
 
 async def eventually(find: Callable[[], Awaitable[T | None]], *, seconds: float = 30) -> T:
