@@ -99,9 +99,7 @@ def _superseded(
 ) -> list[int]:
     """The absent items without a digest whose tag has one: kai knows no digest while a pod starts."""
     unexpired = [
-        item
-        for item in waiting
-        if not retention.expired(seen_until if item.last_seen is None else item.last_seen, now)
+        item for item in waiting if not retention.expired(seen_until if item.last_seen is None else item.last_seen, now)
     ]
     images = reported.union(item.image for item in unexpired)
     with_digest = {tag for tag, digest in images if digest != UNKNOWN_DIGEST}

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 import orjson
 
 from orchestrator.model.cluster import INVENTORY_TYPE
+from orchestrator.model.fields import InvalidField
 from orchestrator.model.instant import Instant, parse_instant
 
 # (tag, digest), both as reported; a plain pair, since reports hold a hundred thousand of them.
@@ -16,7 +17,8 @@ Image: TypeAlias = tuple[str, str]
 UNKNOWN_DIGEST: Final = "unknown"
 MAX_ENTRY_BYTES: Final = 4096
 MAX_NAMESPACE_CHARACTERS: Final = 253
-MAX_REPORTED_CLUSTER_NAME_CHARACTERS: Final = 2048
+# A context, the cluster's name and the namespace's, has to fit into an index entry of PostgreSQL: 2,704 bytes.
+MAX_REPORTED_CLUSTER_NAME_BYTES: Final = 1024
 
 _FINGERPRINT_FORMAT: Final = b"1\n"
 
@@ -86,7 +88,7 @@ def parse_report(document: bytes) -> InventoryReport:
         namespaces.append(namespace)
         left_out += skipped
     return InventoryReport(
-        cluster_name=_optional_text(top, "cluster_name", MAX_REPORTED_CLUSTER_NAME_CHARACTERS),
+        cluster_name=_optional_text(top, "cluster_name", MAX_REPORTED_CLUSTER_NAME_BYTES),
         inventory_type=_optional_text(top, "inventory_type", 64),
         timestamp=_parse_timestamp(top.get("timestamp")),
         server_version=_parse_server_version(top),
@@ -169,6 +171,30 @@ def _parse_server_version(top: dict[str, Any]) -> str | None:
     if not isinstance(version, str) or len(version) > 256 or "\x00" in version:
         raise MalformedReport("serverVersionMetadata.gitVersion", "expected text of at most 256 characters")
     return version
+
+
+def subject_of(report: InventoryReport, named: str | None) -> str:
+    """The cluster that a posted report is about: the one it names, or else the one that its sender `named` beside it.
+
+    Unlike a configured cluster's, the name may hold `/`: agents in EKS post ARNs. Raises InvalidField.
+    """
+    if report.inventory_type not in (None, INVENTORY_TYPE):
+        raise InvalidField("inventory_type", f"expected {INVENTORY_TYPE!r}, the only type there is")
+    if report.cluster_name and named is not None and named != report.cluster_name:
+        raise InvalidField("cluster_name", "the report names another cluster than the query does")
+    name = report.cluster_name or named
+    if not name:
+        raise InvalidField(
+            "cluster_name",
+            "the report names no cluster, as those of kai 0.2 that are posted by hand: say which one it is about with "
+            "?cluster_name=NAME, or set kubeconfig.cluster in kai's configuration",
+        )
+    if len(name.encode()) > MAX_REPORTED_CLUSTER_NAME_BYTES or not name.isprintable() or name != name.strip():
+        raise InvalidField(
+            "cluster_name",
+            f"expected at most {MAX_REPORTED_CLUSTER_NAME_BYTES} bytes of printable text, no white space at its ends",
+        )
+    return name
 
 
 def check_look(report: InventoryReport, *, cluster_name: str, asked: Set[str] | None) -> None:

@@ -4,7 +4,7 @@ Items are sorted by context, tag and digest, by their bytes. A page begins after
 that is present throughout a walk appears exactly once, whatever comes and goes around it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from orchestrator.model.instant import Instant
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import Health, health_of
 from orchestrator.store.database import Database
+from orchestrator.store.sources import in_batches
 
 # Contexts considered for one page; each costs a count in the index, not its rows.
 _CONTEXTS_A_STEP = 64
@@ -80,14 +81,14 @@ class _Context:
 
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
-    """A part of a WHERE clause with its parameters."""
+class Condition:
+    """A part of a WHERE clause, with its parameters."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
 
-    def __and__(self, other: "_Condition") -> "_Condition":
-        return _Condition(f"{self.sql} AND {other.sql}", self.parameters + other.parameters)
+    def __and__(self, other: "Condition") -> "Condition":
+        return Condition(f"{self.sql} AND {other.sql}", self.parameters + other.parameters)
 
 
 def read_page(
@@ -105,20 +106,20 @@ def read_page(
     `now` is the instant at which items have or have not outlived their TTL; a walk keeps the one it began with.
     """
     items: list[Item] = []
-    begin = _Condition("c.name >= ?", (after.context if after else "",))
+    begin = Condition("c.name >= ?", (after.context if after else "",))
     while len(items) < limit:
         contexts = _next_contexts(db, account_id, wanted, begin)
         if not contexts:
             break
         contexts = _that_fit(contexts, limit - len(items))
-        returned = _image_condition(wanted) & _returned_condition(wanted, retention, now)
+        returned = image_condition(wanted) & _returned_condition(wanted, retention, now)
         if after is not None:
-            returned &= _Condition(
+            returned &= Condition(
                 "(c.name > ? OR (i.image_tag, i.image_digest) > (?, ?))",
                 (after.context, after.image_tag, after.image_digest),
             )
         items += _read_items(db, contexts, returned, limit - len(items))
-        begin = _Condition("c.name > ?", (contexts[-1].name,))
+        begin = Condition("c.name > ?", (contexts[-1].name,))
     return items
 
 
@@ -132,23 +133,15 @@ def _that_fit(contexts: list[_Context], limit: int) -> list[_Context]:
     return contexts[:count]
 
 
-def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: _Condition) -> list[_Context]:
-    where = _Condition("c.account_id = ?", (account_id,)) & begin
-    for column, value in (
-        ("s.inventory_type", wanted.inventory_type),
-        ("c.name", wanted.context),
-        ("s.cluster_name", wanted.cluster_name),
-        ("c.namespace", wanted.namespace),
-    ):
-        if value is not None:
-            where &= _Condition(f"{column} = ?", (value,))
+def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: Condition) -> list[_Context]:
+    where = context_condition(account_id, wanted) & begin
     if wanted.image_tag is None and wanted.image_digest is None:
-        hits = _Condition("")
+        hits = Condition("")
         join, count = "", "(SELECT count(*) FROM item i WHERE i.context_id = c.id)"
     else:
         # Found through the images first: without this, one image would be looked for in every context.
-        images = _image_condition(wanted)
-        hits = _Condition(
+        images = image_condition(wanted)
+        hits = Condition(
             "WITH hits AS MATERIALIZED (SELECT i.context_id, count(*) AS images FROM item i"
             f" WHERE {images.sql} GROUP BY i.context_id)",
             images.parameters,
@@ -163,35 +156,50 @@ def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: _Co
     return [_Context(*row) for row in rows]
 
 
-def _image_condition(wanted: ItemFilter) -> _Condition:
-    condition = _Condition("1 = 1")
+def context_condition(account_id: int, wanted: ItemFilter) -> Condition:
+    """What a filter says of contexts `c` and their sources `s`."""
+    condition = Condition("c.account_id = ?", (account_id,))
+    for column, value in (
+        ("s.inventory_type", wanted.inventory_type),
+        ("c.name", wanted.context),
+        ("s.cluster_name", wanted.cluster_name),
+        ("c.namespace", wanted.namespace),
+    ):
+        if value is not None:
+            condition &= Condition(f"{column} = ?", (value,))
+    return condition
+
+
+def image_condition(wanted: ItemFilter) -> Condition:
+    """What a filter says of items `i`, in a form that the indexes serve."""
+    condition = Condition("1 = 1")
     for column, value in (("image_tag", wanted.image_tag), ("image_digest", wanted.image_digest)):
         if value is not None:
             prefix = f"substr(i.{column}, 1, {_INDEXED}) = ?"
-            condition &= _Condition(f"{prefix} AND i.{column} = ?", (value[:_INDEXED], value))
+            condition &= Condition(f"{prefix} AND i.{column} = ?", (value[:_INDEXED], value))
     return condition
 
 
-def _returned_condition(wanted: ItemFilter, retention: Retention, now: Instant) -> _Condition:
-    condition = _Condition("1 = 1")
+def _returned_condition(wanted: ItemFilter, retention: Retention, now: Instant) -> Condition:
+    condition = Condition("1 = 1")
     if wanted.present is not None:
-        condition &= _Condition("i.last_seen IS NULL" if wanted.present else "i.last_seen IS NOT NULL")
+        condition &= Condition("i.last_seen IS NULL" if wanted.present else "i.last_seen IS NOT NULL")
     if retention.newest_report_only:
         newest = "SELECT r.report_at FROM sender r WHERE r.id = c.sender_id"
-        condition &= _Condition(f"i.last_seen IS NULL AND c.report_at = ({newest})")
+        condition &= Condition(f"i.last_seen IS NULL AND c.report_at = ({newest})")
     oldest = retention.oldest_returned(now)
     if oldest is not None:
-        condition &= _Condition("coalesce(i.last_seen, c.received_at) >= ?", (oldest,))
+        condition &= Condition("coalesce(i.last_seen, c.received_at) >= ?", (oldest,))
     return condition
 
 
-def _read_items(db: Database, contexts: Sequence[_Context], returned: _Condition, limit: int) -> list[Item]:
+def _read_items(db: Database, contexts: Sequence[_Context], returned: Condition, limit: int | None) -> list[Item]:
     by_id = {context.id: context for context in contexts}
     ids = ", ".join(str(context_id) for context_id in by_id)
     rows = db.rows(
         "SELECT i.context_id, i.image_tag, i.image_digest, i.created_at, i.last_seen"
         f" FROM item i JOIN context c ON c.id = i.context_id WHERE i.context_id IN ({ids}) AND {returned.sql}"
-        f" ORDER BY c.name, c.id, i.image_tag, i.image_digest LIMIT {limit}",
+        f" ORDER BY c.name, c.id, i.image_tag, i.image_digest{'' if limit is None else f' LIMIT {limit}'}",
         returned.parameters,
     )
     items: list[Item] = []
@@ -211,6 +219,23 @@ def _read_items(db: Database, contexts: Sequence[_Context], returned: _Condition
                 present,
             )
         )
+    return items
+
+
+def read_namespaces(
+    db: Database, account_id: int, *, inventory_type: str, cluster_name: str, namespaces: Iterable[str]
+) -> list[Item]:
+    """All items that are present in some namespaces of a source, in the order of the list."""
+    items: list[Item] = []
+    for names in in_batches(sorted(namespaces)):
+        where = f"s.inventory_type = ? AND s.cluster_name = ? AND c.namespace IN ({', '.join('?' * len(names))})"
+        rows = db.rows(
+            "SELECT c.id, c.name, s.inventory_type, s.cluster_name, c.namespace, c.received_at, 0"
+            f" FROM context c JOIN source s ON s.id = c.source_id WHERE c.account_id = ? AND {where}",
+            (account_id, inventory_type, cluster_name, *names),
+        )
+        if rows:
+            items += _read_items(db, [_Context(*row) for row in rows], Condition("i.last_seen IS NULL"), limit=None)
     return items
 
 

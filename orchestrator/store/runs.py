@@ -12,20 +12,12 @@ from orchestrator.store.database import Database
 _BATCH = 500
 
 
-def list_runs(db: Database, account_id: int, cluster_name: str, *, limit: int) -> list[Run]:
-    """The newest runs about a cluster of this name, newest first."""
-    query = (
-        tables.Run.select()
-        .where(
-            tables.Run.account_id == account_id,
-            tables.Run.inventory_type == INVENTORY_TYPE,
-            tables.Run.cluster_name == cluster_name,
-        )
-        .order_by(tables.Run.id.desc())
-        .limit(limit)
-        .dicts()
-    )
-    return [_run(row) for row in db.run(query)]
+def list_runs(db: Database, account_id: int, cluster_name: str | None, *, limit: int) -> list[Run]:
+    """The newest runs about clusters of this name, or about all of the account's, newest first."""
+    query = tables.Run.select().where(tables.Run.account_id == account_id)
+    if cluster_name is not None:
+        query = query.where(tables.Run.inventory_type == INVENTORY_TYPE, tables.Run.cluster_name == cluster_name)
+    return [_run(row) for row in db.run(query.order_by(tables.Run.id.desc()).limit(limit).dicts())]
 
 
 def find_run(db: Database, account_id: int, run_id: int) -> Run | None:

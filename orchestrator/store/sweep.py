@@ -86,11 +86,14 @@ def _delete_contexts(db: Database, source_id: int, oldest: Instant) -> None:
 def sweep_runs(db: Database, rules: SweepRules) -> int:
     """Forget ended runs beyond their days or their number a cluster, but never a cluster's newest; returns how many.
 
-    What a cluster's status is made of (the newest run, the newest success) is kept as long as the cluster is.
+    What a status is made of (the newest run, the newest success) is kept as long as its cluster or sender is.
     """
     now = db.now()
-    kept = "SELECT last_run_id FROM cluster WHERE last_run_id IS NOT NULL"
-    kept += " UNION SELECT last_success_id FROM cluster WHERE last_success_id IS NOT NULL"
+    kept = " UNION ".join(
+        f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"
+        for table in ("cluster", "sender")
+        for column in ("last_run_id", "last_success_id")
+    )
     rank = "row_number() OVER (PARTITION BY account_id, inventory_type, cluster_name ORDER BY id DESC)"
     open_states = ", ".join(f"'{state}'" for state in RunState if not state.ended)
     cursor = db.execute(

@@ -113,7 +113,9 @@ class Source(Table):
 class Sender(Table):
     """Who reports about a source: embedded mode or a posting user, with the newest report it sent.
 
-    `covered_since` is the start of an unbroken row of looks at all namespaces, None where there is none.
+    `covered_since` is the start of an unbroken row of looks at all namespaces, None where there is none. The health
+    of a posting user follows from the rest, that of embedded mode from its cluster's row; `traces` are what is
+    remembered of the newest posted reports, as JSON.
     """
 
     source_id = BigIntegerField()
@@ -121,6 +123,11 @@ class Sender(Table):
     report_at = BigIntegerField()
     received_at = BigIntegerField()
     covered_since = BigIntegerField(null=True)
+    failures = IntegerField(default=0)
+    last_run_id = BigIntegerField(null=True)
+    last_success_id = BigIntegerField(null=True)
+    last_success_at = BigIntegerField(null=True)
+    traces = TextField(default="[]")
 
 
 class Context(Table):

@@ -86,6 +86,7 @@ CREATE TABLE run (
     server_version text
 );
 CREATE INDEX run_of_cluster ON run (account_id, inventory_type, cluster_name, id);
+CREATE INDEX run_of_account ON run (account_id, id);
 CREATE INDEX run_requested_at ON run (requested_at);
 
 CREATE TABLE source (
@@ -102,7 +103,12 @@ CREATE TABLE sender (
     name {text} NOT NULL,
     report_at bigint NOT NULL,
     received_at bigint NOT NULL,
-    covered_since bigint
+    covered_since bigint,
+    failures integer NOT NULL,
+    last_run_id bigint,
+    last_success_id bigint,
+    last_success_at bigint,
+    traces text NOT NULL
 );
 CREATE UNIQUE INDEX sender_name ON sender (source_id, name);
 
