@@ -65,13 +65,20 @@ class CollectorLoop:
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._awake = anyio.Event()
+        self._recheck = anyio.Event()
         self._held_up = False
+        self._awaited: set[int] = set()
         self._failed_turns = 0
         self._turned_at = clock()
         self._ended = False
 
     def wake(self) -> None:
-        """Look for due clusters now: one was made or changed, or a look was asked for."""
+        """Look for due clusters now: one was made, changed or deleted, or a look was asked for.
+
+        If that cluster is being looked at, its next look begins when this one ends, which a change makes soon.
+        """
+        self._awaited |= self._running.keys()
+        self._recheck.set()
         self._awake.set()
 
     def alive(self) -> bool:
@@ -150,8 +157,9 @@ class CollectorLoop:
             _log.warning("look cancelled: the cluster was changed, deleted or taken over", cluster=claim.cluster_name)
             await self._at_the_edge(claim, lambda: self._looker.discard(claim))
         del self._running[claim.run_id]
-        if self._held_up:
-            self.wake()
+        if self._held_up or claim.run_id in self._awaited:
+            self._awaited.discard(claim.run_id)
+            self._awake.set()
 
     async def _at_the_edge(self, claim: Claim, step: Callable[[], Awaitable[None]]) -> Exception | None:
         """Run a step of a look; whatever it raises is logged and returned."""
@@ -167,7 +175,9 @@ class CollectorLoop:
         """Prolong the leases of the looks in progress and cancel those that lost theirs."""
         wait = self._pace.renew_seconds
         while True:
-            await anyio.sleep(wait)
+            with anyio.move_on_after(wait):
+                await self._recheck.wait()
+            self._recheck = anyio.Event()
             renewed = [each for each in self._running.values() if each.renewed]
             if not renewed:
                 continue

@@ -138,7 +138,7 @@ def running_server(
     command: Sequence[str] = ("-m", "orchestrator.cli"),
     ready: bool = True,
 ) -> Iterator[Server]:
-    """Start a service, wait until it is ready unless told not to, and kill it in the end if it still runs."""
+    """Start a service, wait until it is ready unless told not to, and stop it in the end if it still runs."""
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir.with_name(f"{data_dir.name}-{time.monotonic_ns()}.log")
     with log.open("wb") as output:
@@ -158,7 +158,11 @@ def running_server(
         yield server
     finally:
         server.http.close()
-        if process.poll() is None:
+        # Gently, so that it takes its workdirs along.
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_a_sync_looks_now_and_answers_with_the_run(server: Server) -> None:
     server.wait_until_looking("hanging")
     response = server.http.post(f"{CLUSTERS}/hanging/sync?wait=0")
     assert response.status_code == 202, response.text
+
+
+def test_a_change_ends_the_look_at_what_was_before(server: Server) -> None:
+    server.add("shop", "hang")
+    server.wait_until_looking("shop")
+    began = time.monotonic()
+    assert server.http.put(f"{CLUSTERS}/shop", json=cluster_body("shop", "one")).status_code == 200
+    server.wait_for_health("shop", "healthy")
+    # Not when the hanging look's lease is renewed, which may take 20 s.
+    assert time.monotonic() - began < 10
+    assert [run["state"] for run in server.runs("shop")] == ["succeeded", "discarded"]
 
 
 def test_a_deleted_cluster_is_gone_and_its_images_wait_for_their_ttl(server: Server) -> None:

@@ -32,6 +32,7 @@ class FakeLedger:
         self.away = False
         self.broken: Exception | None = None
         self.calls = 0
+        self.claims = 0
         self.renewals: list[list[int]] = []
         self.given_back: list[int] = []
         self.sweeps = 0
@@ -46,6 +47,7 @@ class FakeLedger:
 
     async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
         await self._call()
+        self.claims += 1
         fast = [each for each in self.due if not each.row["timeouts"]][:limit]
         slow = [each for each in self.due if each.row["timeouts"]][: min(slow_limit, limit - len(fast))]
         for each in fast + slow:

@@ -83,6 +83,36 @@ async def test_a_wake_up_ends_the_sleep() -> None:
         await until(lambda: looker.looked == [1])
 
 
+async def test_what_was_asked_for_during_a_look_begins_when_it_ends() -> None:
+    ledger, looker = FakeLedger([make_claim(1)]), FakeLooker()
+    loop = make_loop(ledger, looker, Pace(poll_seconds=3600))
+    async with running(loop):
+        await until(lambda: looker.looking == {1})
+        loop.wake()
+        calls = ledger.calls
+        await until(lambda: ledger.calls > calls)
+        ledger.due.append(make_claim(2))
+        looker.release(1)
+        await until(lambda: looker.looking == {2})
+
+
+async def test_a_wake_up_finds_out_at_once_that_a_look_must_end() -> None:
+    ledger, looker = FakeLedger([make_claim(1)]), FakeLooker()
+    loop = make_loop(ledger, looker, Pace(poll_seconds=3600, renew_seconds=3600))
+    async with running(loop):
+        await until(lambda: looker.looking == {1})
+        ledger.lost.add(1)
+        loop.wake()
+        await until(lambda: looker.discarded == [1])
+
+
+async def test_nothing_is_claimed_while_nothing_is_expected_to_be_due() -> None:
+    ledger, looker = FakeLedger(), FakeLooker()
+    async with running(make_loop(ledger, looker)):
+        await until(lambda: ledger.calls > 20)
+    assert ledger.claims == 1
+
+
 async def test_a_bug_in_one_look_is_recorded_and_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
     ledger, looker = FakeLedger([make_claim(1), make_claim(2), make_claim(3)]), FakeLooker(at_once=True)
     looker.errors[2] = ZeroDivisionError("the text of the error")
