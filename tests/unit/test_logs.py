@@ -45,12 +45,12 @@ def event(log: Callable[[], object]) -> dict[str, object]:
 def test_json_has_one_shape_for_ours_and_for_libraries() -> None:
     ours = event(lambda: structlog.get_logger("orchestrator.x").warning("looked", cluster="prod", images=35))
     theirs = event(
-        lambda: logging.getLogger("uvicorn.error").warning("Started on %s", "here", extra={"color_message": "x"})
+        lambda: logging.getLogger("a.library").warning("Started on %s", "here", extra={"color_message": "x"})
     )
     assert list(ours) == ["timestamp", "level", "event", "logger", "cluster", "images"]
     assert list(theirs) == ["timestamp", "level", "event", "logger"]
     assert (ours["level"], ours["event"], ours["cluster"], ours["images"]) == ("warning", "looked", "prod", 35)
-    assert (theirs["level"], theirs["event"], theirs["logger"]) == ("warning", "Started on here", "uvicorn.error")
+    assert (theirs["level"], theirs["event"], theirs["logger"]) == ("warning", "Started on here", "a.library")
 
 
 def test_times_are_utc() -> None:
