@@ -14,7 +14,7 @@ from orchestrator.store.listing import Freshness, Item, ItemFilter, Position
 
 __all__ = ["Answer", "Freshness", "InventoryCatalog", "Item", "ItemFilter", "Position"]
 
-PAGE_ITEMS: Final = 5_000
+PAGE_ITEMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +46,41 @@ class InventoryCatalog:
     async def begin(
         self, caller: Caller, wanted: ItemFilter, *, after: Position | None = None, limit: int | None = None
     ) -> Answer:
-        """The first `limit` items after a position (default: as many as are read at a time), and how fresh they are."""
-        size = limit or self._page_items
+        """The first items after a position, and how fresh they are.
+
+        With a `limit` they are the page, and `next` is None when it is the last one. Without, they are as many as
+        are read at a time, and `rest` gives the others.
+        """
 
         def unit() -> Answer:
             now = self._db.now()
             freshness = listing.freshness(self._db, caller.account.id, wanted, interval=self._interval, now=now)
-            return Answer(now, freshness, *self._page(caller, wanted, now, after, size))
+            if limit is None:
+                return Answer(now, freshness, *self._part(caller, wanted, now, after))
+            items = self._read(caller, wanted, now, after, limit + 1)
+            return Answer(now, freshness, items[:limit], _position(items[limit - 1]) if len(items) > limit else None)
 
         return await self._db.read(unit)
 
     async def rest(self, caller: Caller, wanted: ItemFilter, begun: Answer) -> AsyncIterator[list[Item]]:
-        """The pages that follow an answer's first. No transaction is open between two of them."""
+        """What follows an answer's first items, in parts; the last may be empty. No transaction is open between two."""
         position = begun.next
         while position is not None:
-            unit = partial(self._page, caller, wanted, begun.now, position, self._page_items)
-            items, position = await self._db.read(unit)
+            items, position = await self._db.read(partial(self._part, caller, wanted, begun.now, position))
             yield items
 
-    def _page(
-        self, caller: Caller, wanted: ItemFilter, now: Instant, after: Position | None, size: int
+    def _part(
+        self, caller: Caller, wanted: ItemFilter, now: Instant, after: Position | None
     ) -> tuple[list[Item], Position | None]:
-        items = listing.read_page(
-            self._db,
-            caller.account.id,
-            wanted,
-            retention=self._retention,
-            now=now,
-            after=after,
-            # One more than wanted tells whether there is a next page.
-            limit=size + 1,
+        # No looking ahead for a next part: the one item more would cost the sorting of a whole context again.
+        items = self._read(caller, wanted, now, after, self._page_items)
+        return items, _position(items[-1]) if len(items) == self._page_items else None
+
+    def _read(self, caller: Caller, wanted: ItemFilter, now: Instant, after: Position | None, limit: int) -> list[Item]:
+        return listing.read_page(
+            self._db, caller.account.id, wanted, retention=self._retention, now=now, after=after, limit=limit
         )
-        if len(items) <= size:
-            return items, None
-        last = items[size - 1]
-        return items[:size], Position(last.context, last.image_tag, last.image_digest)
+
+
+def _position(item: Item) -> Position:
+    return Position(item.context, item.image_tag, item.image_digest)

@@ -49,7 +49,7 @@ def status_of(cluster: Cluster, *, interval: int, retention: Retention, now: Ins
             interval=interval,
             now=now,
         ),
-        reason=last.reason if last and cluster.failures else None,
+        reason=last.reason if last else None,
         last_run=cluster.last_run,
         last_success_at=success_at,
         data_age=None if success_at is None else max(now - success_at, 0),

@@ -214,6 +214,23 @@ async def test_headers_say_how_fresh_the_answer_is(service: Service, client: htt
     assert (head.headers["x-inventory-unhealthy-clusters"], head.content) == ("2", b"")
 
 
+async def test_head_reads_no_more_than_the_first_page(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service(sqlite_url, tmp_path / "admin.password", page_items=1)
+    async with make_client(service.app) as client:
+        await client.post(CLUSTERS, json=body())
+        service.succeed(service.claim(), IMAGES)
+        # One read signs in, one reads the first page; another one would fail.
+        failing = FailsOnPage(service, 2)
+        monkeypatch.setattr(service.db, "read", failing)
+        failing.armed = True
+        response = await client.head(INVENTORIES)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["x-inventory-unhealthy-clusters"] == "0"
+    service.db.close()
+
+
 async def test_gzip_when_asked_for(sqlite_service: Service) -> None:
     async with make_client(sqlite_service.app, headers={"accept-encoding": "identity"}) as client:
         await client.post(CLUSTERS, json=body())
