@@ -1,9 +1,10 @@
 """The configured clusters: making, reading, changing and deleting them. Who may look at one, and when: claims.py."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
+from pydantic import SecretStr
 
 from orchestrator.model.cluster import INVENTORY_TYPE, ClusterConfig, CredentialType
 from orchestrator.model.fields import InvalidField
@@ -14,10 +15,10 @@ from orchestrator.store import tables
 from orchestrator.store.database import Database
 from orchestrator.store.presence import end_presence
 from orchestrator.store.runs import end_run, find_run, insert_run, runs_by_id
-from orchestrator.store.sealing import Sealer
+from orchestrator.store.sealing import CREDENTIAL_FIELD, CannotUnseal, Sealer
 from orchestrator.store.sources import lock_source
 
-CREDENTIAL_FIELD = "credential"
+NO_CREDENTIAL: Final = SecretStr("")
 
 
 class ClusterExists(Exception):
@@ -33,12 +34,14 @@ class Cluster:
     """A configured cluster and how its newest looks ended.
 
     `last_run` is the newest run that ended in success or failure, `failures` counts the failed looks since
-    `last_success_at`. `current_run_id` is the run in progress, `due_at` when the next one is due.
+    `last_success_at`. `current_run_id` is the run in progress, `due_at` when the next one is due. A credential that
+    cannot be unsealed is empty in `config`, and `credential_readable` False: one such row hides no other cluster.
     """
 
     id: int
     account_id: int
     config: ClusterConfig
+    credential_readable: bool
     generation: int
     created_at: Instant
     updated_at: Instant
@@ -111,8 +114,7 @@ def replace(
     source_id = lock_source(db, account_id, config.inventory_type, config.cluster_name)
     row = _row(db, db.locking(_named(account_id, config.cluster_name)), config.cluster_name)
     if keep_credential:
-        stored = open_config(sealer, row)
-        if not config.same_destination(stored):
+        if not config.same_destination(_config(row, NO_CREDENTIAL)):
             raise InvalidField(
                 "cluster_config.credential",
                 "give the credential again: the stored one is kept only while server, certificates and "
@@ -185,6 +187,16 @@ def request_look(db: Database, account_id: int, cluster_name: str) -> Run:
 
 def open_config(sealer: Sealer, row: dict[str, Any]) -> ClusterConfig:
     """The config in a row of the table, its credential unsealed. Raises CannotUnseal."""
+    credential = sealer.open(
+        bytes(row["credential"]),
+        account_id=row["account_id"],
+        cluster_name=row["cluster_name"],
+        field=CREDENTIAL_FIELD,
+    )
+    return _config(row, credential)
+
+
+def _config(row: dict[str, Any], credential: SecretStr) -> ClusterConfig:
     return ClusterConfig(
         cluster_name=row["cluster_name"],
         inventory_type=row["inventory_type"],
@@ -192,14 +204,16 @@ def open_config(sealer: Sealer, row: dict[str, Any]) -> ClusterConfig:
         cluster_certificate=row["cluster_certificate"],
         client_certificate=row["client_certificate"],
         credential_type=CredentialType(row["credential_type"]),
-        credential=sealer.open(
-            bytes(row["credential"]),
-            account_id=row["account_id"],
-            cluster_name=row["cluster_name"],
-            field=CREDENTIAL_FIELD,
-        ),
+        credential=credential,
         namespaces=tuple(orjson.loads(row["namespaces"])),
     )
+
+
+def _readable_config(sealer: Sealer, row: dict[str, Any]) -> tuple[ClusterConfig, bool]:
+    try:
+        return open_config(sealer, row), True
+    except CannotUnseal:
+        return _config(row, NO_CREDENTIAL), False
 
 
 def _seal(sealer: Sealer, account_id: int, config: ClusterConfig) -> bytes:
@@ -237,20 +251,22 @@ def _row(db: Database, query: Any, cluster_name: str) -> dict[str, Any]:
 def _clusters(db: Database, sealer: Sealer, rows: list[dict[str, Any]]) -> list[Cluster]:
     ids = {row[key] for row in rows for key in ("last_run_id", "last_success_id") if row[key] is not None}
     runs = runs_by_id(db, ids)
-    return [
-        Cluster(
-            id=row["id"],
-            account_id=row["account_id"],
-            config=open_config(sealer, row),
-            generation=row["generation"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-            due_at=row["due_at"],
-            failures=row["failures"],
-            last_success_at=row["last_success_at"],
-            last_run=runs.get(row["last_run_id"]),
-            last_success=runs.get(row["last_success_id"]),
-            current_run_id=row["run_id"],
-        )
-        for row in rows
-    ]
+    return [_cluster(row, *_readable_config(sealer, row), runs) for row in rows]
+
+
+def _cluster(row: dict[str, Any], config: ClusterConfig, readable: bool, runs: dict[int, Run]) -> Cluster:
+    return Cluster(
+        id=row["id"],
+        account_id=row["account_id"],
+        config=config,
+        credential_readable=readable,
+        generation=row["generation"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        due_at=row["due_at"],
+        failures=row["failures"],
+        last_success_at=row["last_success_at"],
+        last_run=runs.get(row["last_run_id"]),
+        last_success=runs.get(row["last_success_id"]),
+        current_run_id=row["run_id"],
+    )

@@ -1,4 +1,4 @@
-"""Reading the inventory: pages in a stable order, and how fresh the answer is.
+"""Reading the inventory: pages in a stable order. How fresh they are is said by freshness.py.
 
 Items are sorted by context, tag and digest, by their bytes. A page begins after a position in that order, so an item
 that is present throughout a walk appears exactly once, whatever comes and goes around it.
@@ -8,12 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import orjson
-
-from orchestrator.model.cluster import INVENTORY_TYPE, asked_namespaces
 from orchestrator.model.instant import Instant
 from orchestrator.model.retention import Retention
-from orchestrator.model.run import Health, health_of
 from orchestrator.store.database import Database
 from orchestrator.store.sources import in_batches
 
@@ -60,16 +56,6 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
-    """How fresh an answer is: of the configured clusters it covers, how many there are, how many are not healthy, and
-    the oldest of their newest good looks (None where none of them had one)."""
-
-    clusters: int
-    unhealthy: int
-    oldest_success_at: Instant | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Context:
     id: int
     name: str
@@ -77,7 +63,6 @@ class _Context:
     cluster_name: str
     namespace: str
     received_at: Instant
-    candidates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +93,9 @@ def read_page(
     items: list[Item] = []
     begin = Condition("c.name >= ?", (after.context if after else "",))
     while len(items) < limit:
-        contexts = _next_contexts(db, account_id, wanted, begin)
+        contexts = _next_contexts(db, account_id, wanted, begin, limit - len(items))
         if not contexts:
             break
-        contexts = _that_fit(contexts, limit - len(items))
         returned = image_condition(wanted) & _returned_condition(wanted, retention, now)
         if after is not None:
             returned &= Condition(
@@ -123,17 +107,8 @@ def read_page(
     return items
 
 
-def _that_fit(contexts: list[_Context], limit: int) -> list[_Context]:
-    """The first contexts whose items fit into what is left of the page; one too large for it is read in parts."""
-    total = contexts[0].candidates
-    count = 1
-    while count < len(contexts) and total + contexts[count].candidates <= limit:
-        total += contexts[count].candidates
-        count += 1
-    return contexts[:count]
-
-
-def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: Condition) -> list[_Context]:
+def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: Condition, limit: int) -> list[_Context]:
+    """The next contexts whose items fit into what is left of a page; one too large for it is read in parts."""
     where = context_condition(account_id, wanted) & begin
     if wanted.image_tag is None and wanted.image_digest is None:
         hits = Condition("")
@@ -147,13 +122,21 @@ def _next_contexts(db: Database, account_id: int, wanted: ItemFilter, begin: Con
             images.parameters,
         )
         join, count = "JOIN hits ON hits.context_id = c.id", "hits.images"
-    rows = db.rows(
+    # Read row by row, and no further than the page goes: SQLite counts a context's items when it gets to its row.
+    rows = db.execute(
         f"{hits.sql} SELECT c.id, c.name, s.inventory_type, s.cluster_name, c.namespace, c.received_at, {count}"
         f" FROM context c JOIN source s ON s.id = c.source_id {join}"
         f" WHERE {where.sql} ORDER BY c.name, c.id LIMIT {_CONTEXTS_A_STEP}",
         hits.parameters + where.parameters,
     )
-    return [_Context(*row) for row in rows]
+    contexts: list[_Context] = []
+    room = limit
+    for *columns, candidates in rows:
+        room -= candidates
+        if contexts and room < 0:
+            break
+        contexts.append(_Context(*columns))
+    return contexts
 
 
 def context_condition(account_id: int, wanted: ItemFilter) -> Condition:
@@ -230,48 +213,10 @@ def read_namespaces(
     for names in in_batches(sorted(namespaces)):
         where = f"s.inventory_type = ? AND s.cluster_name = ? AND c.namespace IN ({', '.join('?' * len(names))})"
         rows = db.rows(
-            "SELECT c.id, c.name, s.inventory_type, s.cluster_name, c.namespace, c.received_at, 0"
+            "SELECT c.id, c.name, s.inventory_type, s.cluster_name, c.namespace, c.received_at"
             f" FROM context c JOIN source s ON s.id = c.source_id WHERE c.account_id = ? AND {where}",
             (account_id, inventory_type, cluster_name, *names),
         )
         if rows:
             items += _read_items(db, [_Context(*row) for row in rows], Condition("i.last_seen IS NULL"), limit=None)
     return items
-
-
-def freshness(db: Database, account_id: int, wanted: ItemFilter, *, interval: int, now: Instant) -> Freshness:
-    """How fresh the answer to a filter is, judged by the configured clusters that it covers.
-
-    `interval` is the time between two looks in microseconds.
-    """
-    rows = db.rows(
-        "SELECT cluster_name, namespaces, updated_at, failures, last_run_id, last_success_at"
-        " FROM cluster WHERE account_id = ?",
-        (account_id,),
-    )
-    covered = [row for row in rows if _covers(wanted, row[0], row[1])]
-    unhealthy = 0
-    for _, _, updated_at, failures, last_run_id, last_success_at in covered:
-        health = health_of(
-            failures=failures,
-            last_success_at=last_success_at,
-            looked_at=last_run_id is not None,
-            since=updated_at,
-            interval=interval,
-            now=now,
-        )
-        unhealthy += health is not Health.HEALTHY
-    successes = [row[5] for row in covered if row[5] is not None]
-    return Freshness(len(covered), unhealthy, min(successes, default=None))
-
-
-def _covers(wanted: ItemFilter, cluster_name: str, namespaces: str) -> bool:
-    if wanted.inventory_type not in (None, INVENTORY_TYPE) or wanted.cluster_name not in (None, cluster_name):
-        return False
-    namespace = wanted.namespace
-    if wanted.context is not None:
-        name, _, namespace = wanted.context.rpartition("/")
-        if name != cluster_name or wanted.namespace not in (None, namespace):
-            return False
-    asked = asked_namespaces(orjson.loads(namespaces))
-    return namespace is None or asked is None or namespace in asked

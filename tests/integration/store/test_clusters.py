@@ -38,8 +38,17 @@ def test_credential_is_sealed_in_the_database(db: Database, sealer: Sealer, acco
     add(db, sealer, account_id)
     [(sealed,)] = db.reading(lambda: db.rows("SELECT credential FROM cluster"))
     assert b"jkl" not in bytes(sealed)
+
+
+def test_credential_that_cannot_be_unsealed_hides_no_cluster(db: Database, sealer: Sealer, account_id: int) -> None:
+    stored = add(db, sealer, account_id)
+    [found] = db.reading(lambda: clusters.list_all(db, Sealer([b"x" * 32]), account_id))
+    assert (stored.credential_readable, found.credential_readable) == (True, False)
+    assert found.config.credential.get_secret_value() == ""
+    assert found.config.server == stored.config.server
+    claim = claim_one(db)
     with pytest.raises(CannotUnseal):
-        db.reading(lambda: clusters.find(db, Sealer([b"x" * 32]), account_id, "prod"))
+        claim.open(Sealer([b"x" * 32]))
 
 
 def test_name_is_taken_once_an_account(db: Database, sealer: Sealer, account_id: int) -> None:
