@@ -25,6 +25,8 @@ from orchestrator.catalog.bootstrap import UnusablePassword, ensure_admin
 from orchestrator.catalog.clusters import ClusterCatalog
 from orchestrator.catalog.inventory import InventoryCatalog
 from orchestrator.catalog.passwords import Passwords
+from orchestrator.catalog.reports import ReportCatalog
+from orchestrator.catalog.sources import SourceCatalog
 from orchestrator.catalog.system import System
 from orchestrator.collector.ledger import Ledger
 from orchestrator.collector.look import Looker
@@ -294,6 +296,8 @@ def _make_api(
             wake=collector.wake,
         ),
         inventory=InventoryCatalog(db, retention=retention, interval=interval),
+        reports=ReportCatalog(db, retention=retention, gap=settings.presence_gap_hours * HOUR),
+        sources=SourceCatalog(db, sealer, retention=retention, interval=interval),
         system=System(db),
         service_version=__version__,
         loop_alive=collector.alive,

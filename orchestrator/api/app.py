@@ -12,10 +12,15 @@ from orchestrator.api.clusters import ClusterRoutes
 from orchestrator.api.errors import exception_handlers
 from orchestrator.api.inventories import InventoryRoutes
 from orchestrator.api.paths import StrictPaths
+from orchestrator.api.reports import ReportRoutes
+from orchestrator.api.routing import resource
+from orchestrator.api.sources import SourceRoutes
 from orchestrator.api.system import SystemRoutes
 from orchestrator.catalog.access import Access
 from orchestrator.catalog.clusters import ClusterCatalog
 from orchestrator.catalog.inventory import InventoryCatalog
+from orchestrator.catalog.reports import ReportCatalog
+from orchestrator.catalog.sources import SourceCatalog
 from orchestrator.catalog.system import System
 
 # Inventories are repetitive: a higher level costs far more time than it saves bytes.
@@ -27,6 +32,8 @@ def create_api(
     access: Access,
     clusters: ClusterCatalog,
     inventory: InventoryCatalog,
+    reports: ReportCatalog,
+    sources: SourceCatalog,
     system: System,
     service_version: str,
     loop_alive: Callable[[], bool],
@@ -37,11 +44,21 @@ def create_api(
     `loop_alive` is what `/health` speaks for; once `stopping` returns True, requests that wait answer soon.
     """
     guard = Guard(access)
+    source_routes = SourceRoutes(sources)
     app = Starlette(
         routes=[
             *SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).routes(),
             *ClusterRoutes(clusters, stopping=stopping).routes(guard),
-            *InventoryRoutes(inventory).routes(guard),
+            *source_routes.routes(guard),
+            *resource(
+                guard,
+                "/inventories",
+                {
+                    "GET": InventoryRoutes(inventory).operation(),
+                    "POST": ReportRoutes(reports).operation(),
+                    "DELETE": source_routes.removal(),
+                },
+            ),
         ],
         middleware=[Middleware(StrictPaths), Middleware(GZipMiddleware, compresslevel=_GZIP_LEVEL)],
         exception_handlers=exception_handlers(),

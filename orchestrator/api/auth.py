@@ -69,4 +69,4 @@ def _account(request: Request) -> str | None:
     if len(values) > 1:
         raise ApiError(400, "invalid_field", f"{ACCOUNT_HEADER}: given more than once")
     # Starlette reads headers as Latin-1; whoever sends more than ASCII sends UTF-8.
-    return values[0].encode("latin-1").decode("utf-8", "replace")
+    return values[0].encode("latin-1").decode("utf-8", "replace") or None

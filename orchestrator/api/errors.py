@@ -17,11 +17,13 @@ from starlette.types import ExceptionHandler
 
 from orchestrator.api.responses import COMMON_HEADERS, JsonResponse
 from orchestrator.catalog.access import AccountForbidden, AccountNotFound, TooManySignIns
-from orchestrator.catalog.clusters import CannotUnseal, ClusterExists, ClusterNotFound
+from orchestrator.catalog.clusters import ClusterExists, ClusterNotFound
+from orchestrator.catalog.reports import ReportRefused
 from orchestrator.catalog.system import DatabaseUnavailable
 from orchestrator.model.fields import InvalidField
 
 ACCOUNT_HEADER: Final = "x-anchore-account"
+RUN_ID_HEADER: Final = "X-Inventory-Run-Id"
 
 _RETRY_SECONDS: Final = 5
 _MAX_FIELDS_NAMED: Final = 10
@@ -91,6 +93,7 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
         ApiError: _api_error,
         Unauthorized: _unauthorized,
         InvalidField: _invalid_field,
+        ReportRefused: _report_refused,
         HTTPException: _http_exception,
         ClientDisconnect: _client_disconnect,
         Exception: _unexpected,
@@ -109,12 +112,6 @@ _KNOWN: Final[Mapping[type[Exception], ApiError]] = {
         "too_many_sign_ins", "Too many passwords wait to be checked: try again in a moment", retry_seconds=1
     ),
     DatabaseUnavailable: unavailable("database_unavailable", "The database does not answer: try again in a moment"),
-    CannotUnseal: ApiError(
-        500,
-        "credential_unreadable",
-        "A stored credential cannot be opened: it was altered, or copied from another cluster. "
-        "Give it again with a PUT, or delete the cluster",
-    ),
 }
 
 
@@ -128,6 +125,19 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 
 async def _invalid_field(_request: Request, error: Exception) -> Response:
     return error_response(invalid_fields([cast(InvalidField, error)]))
+
+
+async def _report_refused(_request: Request, exception: Exception) -> Response:
+    refusal = cast(ReportRefused, exception)
+    return error_response(
+        ApiError(
+            400,
+            "invalid_report",
+            str(refusal),
+            headers={RUN_ID_HEADER: str(refusal.run_id)},
+            errors=[InvalidField(refusal.field, refusal.problem)],
+        )
+    )
 
 
 async def _unauthorized(_request: Request, _error: Exception) -> Response:

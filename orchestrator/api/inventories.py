@@ -16,13 +16,11 @@ from urllib.parse import urlencode
 import anyio.to_thread
 import orjson
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
-from orchestrator.api.auth import Guard
 from orchestrator.api.clusters import inventory_type
 from orchestrator.api.cursors import make_cursor, read_cursor
 from orchestrator.api.responses import COMMON_HEADERS
-from orchestrator.api.routing import Call, Operation, resource
+from orchestrator.api.routing import Call, Operation
 from orchestrator.catalog.inventory import Answer, InventoryCatalog, Item, ItemFilter
 from orchestrator.model.instant import SECOND, format_instant
 
@@ -42,10 +40,9 @@ class InventoryRoutes:
     def __init__(self, catalog: InventoryCatalog) -> None:
         self._catalog = catalog
 
-    def routes(self, guard: Guard) -> list[Route]:
-        """Its routes."""
-        listing = Operation(self.list_items, FILTERS | {"limit", "cursor"})
-        return resource(guard, "/inventories", {"GET": listing})
+    def operation(self) -> Operation:
+        """What `GET` does."""
+        return Operation(self.list_items, FILTERS | {"limit", "cursor"})
 
     async def list_items(self, call: Call) -> Response:
         """The images in use, as far as the filters let them through."""

@@ -205,6 +205,7 @@ class InventoryClusterStatus(Given):
     """
 
     cluster_name: str
+    sender: Annotated[str, Field(description="embedded, or user:NAME for a source that agents report")]
     health: Health
     reason: RunReason | None
     last_run: InventoryRun | None
@@ -225,6 +226,7 @@ class InventoryClusterStatus(Given):
         """The wire's form of a status."""
         return cls(
             cluster_name=status.cluster_name,
+            sender=status.sender,
             health=status.health,
             reason=RunReason.of(status.reason),
             last_run=InventoryRun.of(status.last_run) if status.last_run else None,

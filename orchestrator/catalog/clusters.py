@@ -14,12 +14,12 @@ from orchestrator.model.cluster import INVENTORY_TYPE, ClusterConfig, check_clus
 from orchestrator.model.network import NetworkRules
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import Run
-from orchestrator.store import audit, clusters, runs
+from orchestrator.store import audit, clusters, posts, runs
 from orchestrator.store.clusters import Cluster, ClusterExists, ClusterNotFound
 from orchestrator.store.database import Database, DatabaseUnavailable
-from orchestrator.store.sealing import CannotUnseal, Sealer
+from orchestrator.store.sealing import Sealer
 
-__all__ = ["CannotUnseal", "Cluster", "ClusterCatalog", "ClusterExists", "ClusterNotFound", "ClusterView"]
+__all__ = ["Cluster", "ClusterCatalog", "ClusterExists", "ClusterNotFound", "ClusterView"]
 
 _FIRST_POLL_SECONDS: Final = 0.05
 _LONGEST_POLL_SECONDS: Final = 0.5
@@ -120,8 +120,13 @@ class ClusterCatalog:
         """How far the cluster's inventory can be trusted. Raises ClusterNotFound."""
 
         def unit() -> ClusterStatus:
-            cluster = self._find(caller, cluster_name)
-            return status_of(cluster, interval=self._interval, retention=self._retention, now=self._db.now())
+            return status_of(
+                self._find(caller, cluster_name),
+                interval=self._interval,
+                retention=self._retention,
+                now=self._db.now(),
+                senders=posts.list_senders(self._db, caller.account.id, cluster_name),
+            )
 
         return await self._db.read(unit)
 

@@ -10,7 +10,8 @@ from orchestrator.model.instant import Instant
 from orchestrator.model.retention import Retention
 from orchestrator.store import listing
 from orchestrator.store.database import Database
-from orchestrator.store.listing import Freshness, Item, ItemFilter, Position
+from orchestrator.store.freshness import Freshness, freshness
+from orchestrator.store.listing import Item, ItemFilter, Position
 
 __all__ = ["Answer", "Freshness", "InventoryCatalog", "Item", "ItemFilter", "Position"]
 
@@ -54,11 +55,13 @@ class InventoryCatalog:
 
         def unit() -> Answer:
             now = self._db.now()
-            freshness = listing.freshness(self._db, caller.account.id, wanted, interval=self._interval, now=now)
+            fresh = freshness(
+                self._db, caller.account.id, wanted, retention=self._retention, interval=self._interval, now=now
+            )
             if limit is None:
-                return Answer(now, freshness, *self._part(caller, wanted, now, after))
+                return Answer(now, fresh, *self._part(caller, wanted, now, after))
             items = self._read(caller, wanted, now, after, limit + 1)
-            return Answer(now, freshness, items[:limit], _position(items[limit - 1]) if len(items) > limit else None)
+            return Answer(now, fresh, items[:limit], _position(items[limit - 1]) if len(items) > limit else None)
 
         return await self._db.read(unit)
 

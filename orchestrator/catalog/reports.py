@@ -9,7 +9,7 @@ import anyio.to_thread
 from orchestrator.catalog.access import Caller
 from orchestrator.model.cluster import INVENTORY_TYPE
 from orchestrator.model.fields import InvalidField
-from orchestrator.model.report import InventoryReport, MalformedReport, parse_report, subject_of
+from orchestrator.model.report import InventoryReport, MalformedReport, is_reported_name, parse_report, subject_of
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import Reason, RunResult, RunState, user_sender
 from orchestrator.store import listing, posts
@@ -88,8 +88,8 @@ class ReportCatalog:
         return Receipt(run_id, post.cluster_name, result, [])
 
     async def _refused(self, caller: Caller, cluster_name: str | None, field: str, problem: str) -> ReportRefused:
-        """The refusal, kept in the history; under no name where neither report nor sender gave one that can be."""
-        post = self._post(caller, cluster_name or "")
+        """The refusal, kept in the history: under the name that the sender gave beside the report, if any."""
+        post = self._post(caller, cluster_name if cluster_name and is_reported_name(cluster_name) else "")
         reason = Reason("malformed_report", f"{field}: {problem}", "Post what kai prints with -o json, as it is.")
         run_id = await self._db.write(lambda: posts.refuse_post(self._db, post, reason))
         return ReportRefused(field, problem, run_id)

@@ -189,12 +189,17 @@ def subject_of(report: InventoryReport, named: str | None) -> str:
             "the report names no cluster, as those of kai 0.2 that are posted by hand: say which one it is about with "
             "?cluster_name=NAME, or set kubeconfig.cluster in kai's configuration",
         )
-    if len(name.encode()) > MAX_REPORTED_CLUSTER_NAME_BYTES or not name.isprintable() or name != name.strip():
+    if not is_reported_name(name):
         raise InvalidField(
             "cluster_name",
             f"expected at most {MAX_REPORTED_CLUSTER_NAME_BYTES} bytes of printable text, no white space at its ends",
         )
     return name
+
+
+def is_reported_name(name: str) -> bool:
+    """Whether a cluster of this name can be reported about."""
+    return len(name.encode()) <= MAX_REPORTED_CLUSTER_NAME_BYTES and name.isprintable() and name == name.strip()
 
 
 def check_look(report: InventoryReport, *, cluster_name: str, asked: Set[str] | None) -> None:

@@ -6,10 +6,14 @@ from typing import Final
 
 from orchestrator.model.instant import Instant
 
-# Posting users are named `user:NAME`, so that no user can pass for embedded mode.
 EMBEDDED_SENDER: Final = "embedded"
 
 STALE_AFTER_INTERVALS: Final = 3
+
+
+def user_sender(username: str) -> str:
+    """The sender that a posting user is: named so that no user can pass for embedded mode."""
+    return f"user:{username}"
 
 
 class RunState(StrEnum):

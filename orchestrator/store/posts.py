@@ -53,7 +53,7 @@ def take_post(
     """
     run_id = _begin(db, post)
     before = _sender_row(db, post)
-    pace = pace_of(_load(before["traces"]) if before else [])
+    pace = pace_of(load_traces(before["traces"]) if before else [])
     ingested = ingest(
         db,
         report,
@@ -84,7 +84,7 @@ def take_post(
             last_run_id=run_id,
             last_success_id=run_id,
             last_success_at=now,
-            traces=_dump(with_trace(_load(row["traces"]), newest)),
+            traces=_dump(with_trace(load_traces(row["traces"]), newest)),
         )
     end_run(db, run_id, result, now)
     return run_id, result
@@ -126,7 +126,7 @@ def list_senders(db: Database, account_id: int, cluster_name: str | None = None)
             last_success_at=row["last_success_at"],
             last_run=runs.get(row["last_run_id"]),
             last_success=runs.get(row["last_success_id"]),
-            traces=_load(row["traces"]),
+            traces=load_traces(row["traces"]),
         )
         for row in rows
     ]
@@ -168,5 +168,6 @@ def _dump(traces: Sequence[Trace]) -> str:
     return orjson.dumps([asdict(trace) for trace in traces]).decode()
 
 
-def _load(text: str) -> list[Trace]:
+def load_traces(text: str) -> list[Trace]:
+    """The traces in a sender's row."""
     return [Trace(**trace) for trace in orjson.loads(text)]

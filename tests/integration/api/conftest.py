@@ -16,6 +16,8 @@ from orchestrator.catalog.bootstrap import ensure_admin
 from orchestrator.catalog.clusters import ClusterCatalog
 from orchestrator.catalog.inventory import InventoryCatalog
 from orchestrator.catalog.passwords import Passwords
+from orchestrator.catalog.reports import ReportCatalog
+from orchestrator.catalog.sources import SourceCatalog
 from orchestrator.catalog.system import System
 from orchestrator.model.instant import DAY, HOUR, MINUTE, Instant
 from orchestrator.model.network import NetworkRules
@@ -139,6 +141,8 @@ def make_service(db_url: str, password_file: Path, *, page_items: int = 5_000, t
         access=Access(db, passwords),
         clusters=clusters,
         inventory=InventoryCatalog(db, retention=retention, interval=INTERVAL, page_items=page_items),
+        reports=ReportCatalog(db, retention=retention, gap=DAY),
+        sources=SourceCatalog(db, sealer, retention=retention, interval=INTERVAL),
         system=System(db),
         service_version="1.2.3",
         loop_alive=lambda: holder[0].loop_alive,

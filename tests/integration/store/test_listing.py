@@ -4,15 +4,10 @@ import pytest
 
 from orchestrator.model.instant import MINUTE
 from orchestrator.model.report import Image
-from orchestrator.model.run import RunResult, RunState
-from orchestrator.store import claims, clusters, listing
 from orchestrator.store.database import Database
-from orchestrator.store.listing import Freshness, Item, ItemFilter, Position
-from orchestrator.store.sealing import Sealer
-from tests.integration.store.builders import Inventory, config
+from orchestrator.store.listing import Item, ItemFilter, Position
+from tests.integration.store.builders import Inventory
 from tests.integration.store.conftest import Clock
-
-INTERVAL = 5 * MINUTE
 
 
 @pytest.fixture
@@ -100,30 +95,3 @@ def test_item_says_where_it_runs_and_since_when(inventory: Inventory, clock: Clo
     assert inventory.items() == [
         Item("kubernetes", "prod/a", "prod", "a", "nginx:1", "unknown", begun, clock.now, True)
     ]
-
-
-def test_freshness_is_judged_by_the_clusters_covered(
-    db: Database, account_id: int, sealer: Sealer, clock: Clock
-) -> None:
-    def look(name: str, state: RunState) -> None:
-        [claim] = db.writing(lambda: claims.claim_due(db, limit=1, slow_limit=1, lease=MINUTE, interval=INTERVAL))
-        assert claim.cluster_name == name
-        db.writing(lambda: claims.finish(db, claim, RunResult(state=state), interval=INTERVAL))
-
-    def fresh(wanted: ItemFilter) -> Freshness:
-        return db.reading(lambda: listing.freshness(db, account_id, wanted, interval=INTERVAL, now=clock.now))
-
-    assert fresh(ItemFilter()) == Freshness(0, 0, None)
-    db.writing(lambda: clusters.add(db, sealer, account_id, config("good", namespaces=("a",))))
-    look("good", RunState.SUCCEEDED)
-    looked_at = clock.now
-    clock.advance(MINUTE // 2)
-    db.writing(lambda: clusters.add(db, sealer, account_id, config("bad")))
-    look("bad", RunState.FAILED)
-    assert fresh(ItemFilter()) == Freshness(2, 1, looked_at)
-    assert fresh(ItemFilter(cluster_name="good")) == Freshness(1, 0, looked_at)
-    assert fresh(ItemFilter(context="bad/x")) == Freshness(1, 1, None)
-    assert fresh(ItemFilter(namespace="b")) == Freshness(1, 1, None)
-    assert fresh(ItemFilter(context="good/a", namespace="b")) == Freshness(0, 0, None)
-    clock.advance(INTERVAL * 4)
-    assert fresh(ItemFilter(cluster_name="good")) == Freshness(1, 1, looked_at)
