@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.kai.runner import Look, LookOutcome
+from orchestrator.kai.runner import Look
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.instant import SECOND
 from orchestrator.model.report import InventoryReport
-from orchestrator.model.run import EMBEDDED_SENDER, Reason, RunResult, RunState
+from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
 from orchestrator.store import claims
 from orchestrator.store.claims import Claim, ClaimLost
 from orchestrator.store.database import Database
@@ -120,20 +120,12 @@ class Ledger:
         return await self._db.write(lambda: sweep_source(self._db, source, self._sweep_rules))
 
 
-_STATES = {
-    LookOutcome.SUCCEEDED: RunState.SUCCEEDED,
-    LookOutcome.FAILED: RunState.FAILED,
-    LookOutcome.TIMED_OUT: RunState.TIMED_OUT,
-}
-
-
 def result_of(look: Look) -> RunResult:
     """A look as its run records it, before its report is stored."""
-    reason = look.reason
     report = look.report
     return RunResult(
-        state=_STATES[look.outcome],
-        reason=Reason(str(reason.code), reason.message, reason.remedy) if reason else None,
+        state=look.outcome,
+        reason=look.reason,
         exit_code=look.exit_code,
         stdout_excerpt=look.stdout_excerpt,
         stderr_excerpt=look.stderr_excerpt,

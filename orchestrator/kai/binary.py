@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from orchestrator.kai import reasons
-from orchestrator.kai.reasons import Reason
+from orchestrator.model.run import Reason
 
 _WORD = re.compile(r"[\w.+-]{1,64}", re.ASCII)
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import orjson
 
-from orchestrator.kai.reasons import KAI_NOT_FOUND_REMEDY, Reason, ReasonCode
+from orchestrator.kai.reasons import KAI_NOT_FOUND_REMEDY, ReasonCode
+from orchestrator.model.run import Reason
 
 _MOST_QUOTED: Final = 300
 

@@ -3,12 +3,12 @@
 Here are the reasons that we find ourselves; what kai says is read in `messages`.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from orchestrator.kai.process import NotStarted
 from orchestrator.model.report import InventoryReport, MalformedReport, UnprovenReport
+from orchestrator.model.run import Reason
 
 
 class ReasonCode(StrEnum):
@@ -39,15 +39,6 @@ class ReasonCode(StrEnum):
     WORKDIR_UNUSABLE = "workdir_unusable"
     ADDRESS_REFUSED = "address_refused"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a look failed: a code for programs; a sentence, and what to do about it, for people."""
-
-    code: ReasonCode
-    message: str
-    remedy: str
 
 
 KAI_NOT_FOUND_REMEDY: Final = (

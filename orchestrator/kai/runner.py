@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from socket import SOCK_STREAM
@@ -22,12 +21,13 @@ from orchestrator.kai.config import DEFAULT_BATCH_SIZE, FILE_NAME, render_kai_co
 from orchestrator.kai.kubeconfig import render_kubeconfig
 from orchestrator.kai.messages import reason_of_exit
 from orchestrator.kai.process import ChildResult, Ending, StartFailed, pdeathsig_wrapper, run_child
-from orchestrator.kai.reasons import Reason, ReasonCode
+from orchestrator.kai.reasons import ReasonCode
 from orchestrator.kai.redaction import excerpt, redact
 from orchestrator.kai.workdir import Workdirs
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.network import Address, NetworkRules, literal_address
 from orchestrator.model.report import InventoryReport, MalformedReport, UnprovenReport, check_look, parse_report
+from orchestrator.model.run import Reason, RunState
 
 DEFAULT_TIMEOUT_SECONDS: Final = 120.0
 DEFAULT_STDOUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -47,24 +47,16 @@ _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
 
-class LookOutcome(StrEnum):
-    """How a look ended. Time-outs are told apart: after them the next look waits longer."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look. Either it succeeded and has a report, or it has a reason.
+    """One look. Either it succeeded and has a report, or it failed or timed out and has a reason.
 
     `exit_code` is negative for a signal and None where kai was not started or never seen to end. `seconds` is what
     the look took in all. The excerpts are redacted: of stdout up to 2 KiB, kept only where it was no report; of
     stderr up to 8 KiB from each end. `kai_version` is such as `0.5.0`, None when the binary does not tell.
     """
 
-    outcome: LookOutcome
+    outcome: RunState
     report: InventoryReport | None = field(repr=False)
     reason: Reason | None
     exit_code: int | None
@@ -343,11 +335,11 @@ def _look(
     )
 
 
-def _outcome(reason: Reason | None) -> LookOutcome:
+def _outcome(reason: Reason | None) -> RunState:
     if reason is None:
-        return LookOutcome.SUCCEEDED
+        return RunState.SUCCEEDED
     # kai's own time-outs count as well: it, too, held a slot for as long.
-    return LookOutcome.TIMED_OUT if reason.code is ReasonCode.TIMEOUT else LookOutcome.FAILED
+    return RunState.TIMED_OUT if reason.code == ReasonCode.TIMEOUT else RunState.FAILED
 
 
 def _plain(error: OSError) -> str:

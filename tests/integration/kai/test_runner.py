@@ -13,11 +13,12 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from orchestrator.kai.reasons import ReasonCode
-from orchestrator.kai.runner import KaiRunner, Look, LookOutcome
+from orchestrator.kai.runner import KaiRunner, Look
 from orchestrator.kai.workdir import Workdirs
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.network import NetworkRules
 from orchestrator.model.report import UNKNOWN_DIGEST
+from orchestrator.model.run import RunState
 from tests.integration.kai.conftest import open_descriptors, processes_in, wait_until
 from tests.integration.kai.looks import CANARY, FAKE_KAI, PATH, cluster, make_runner
 
@@ -68,7 +69,7 @@ def check_failed(look: Look, code: str) -> None:
     assert look.reason.code.value == code, look
     assert look.report is None
     timed_out = code == "timeout"
-    assert look.outcome is (LookOutcome.TIMED_OUT if timed_out else LookOutcome.FAILED)
+    assert look.outcome is (RunState.TIMED_OUT if timed_out else RunState.FAILED)
     assert CANARY not in repr(look)
     assert "\x00" not in repr(look)
 
@@ -82,7 +83,7 @@ async def test_every_version_of_kai_is_understood(
     binary.symlink_to(FAKE_KAI)
     runner = await make_runner(workdirs, binary=str(binary))
     look = await runner.look(cluster("lab", kind=kind))
-    assert look.outcome is LookOutcome.SUCCEEDED, look
+    assert look.outcome is RunState.SUCCEEDED, look
     assert look.reason is None
     assert (look.exit_code, look.kai_version) == (0, version)
     assert look.stdout_excerpt == look.stderr_excerpt == ""
@@ -167,7 +168,7 @@ async def test_a_report_that_does_not_answer_the_question_is_refused(runner: Kai
     asked = tuple(each.namespace for each in whole.report.namespaces)
     look = await runner.look(cluster(scenario, namespaces=asked))
     check_failed(look, "not_kubernetes" if scenario == "empty-server" else "report_incomplete")
-    assert (await runner.look(cluster("ok", namespaces=asked))).outcome is LookOutcome.SUCCEEDED
+    assert (await runner.look(cluster("ok", namespaces=asked))).outcome is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("scenario", ["flood", "flood.size-100m"])
@@ -192,7 +193,7 @@ async def test_what_hangs_is_ended_at_the_deadline(workdirs: Workdirs, scenario:
 @pytest.mark.parametrize("scenario", ["noisy", "orphan", "orphan-group", "orphan-session"])
 async def test_what_only_behaves_badly_succeeds(runner: KaiRunner, workdirs: Workdirs, scenario: str) -> None:
     look = await runner.look(cluster(scenario))
-    assert look.outcome is LookOutcome.SUCCEEDED, look
+    assert look.outcome is RunState.SUCCEEDED, look
     assert look.seconds < 50
     assert len(look.stderr_excerpt) < 17_000
     for pid in processes_in(workdirs.root):
@@ -245,7 +246,7 @@ async def test_looks_run_side_by_side(runner: KaiRunner) -> None:
     async with anyio.create_task_group() as tasks:
         for name in ("anton", "berta", "caesar", "dora"):
             tasks.start_soon(one, name)
-    assert [look.outcome for look in looks.values()] == [LookOutcome.SUCCEEDED] * 4
+    assert [look.outcome for look in looks.values()] == [RunState.SUCCEEDED] * 4
     assert {look.report and look.report.cluster_name for look in looks.values()} == set(looks)
 
 
@@ -283,7 +284,7 @@ async def test_a_binary_that_vanishes_between_two_looks_and_comes_back(tmp_path:
     binary.write_bytes(FAKE_KAI.read_bytes())
     binary.chmod(0o755)
     runner = await make_runner(workdirs, binary=str(binary))
-    assert (await runner.look(cluster("ok"))).outcome is LookOutcome.SUCCEEDED
+    assert (await runner.look(cluster("ok"))).outcome is RunState.SUCCEEDED
     binary.chmod(0o644)
     check_failed(await runner.look(cluster("ok")), "kai_not_executable")
     binary.unlink()
@@ -339,7 +340,7 @@ async def test_a_binary_that_does_not_tell_its_version_is_used_all_the_same(
     binary.write_text(f'#!/bin/sh\n[ "$1" = version ] && {{ {answer}; exit; }}\nexec {FAKE_KAI} "$@"\n')
     binary.chmod(0o755)
     look = await (await make_runner(workdirs, binary=str(binary))).look(cluster("ok"))
-    assert look.outcome is LookOutcome.SUCCEEDED, look
+    assert look.outcome is RunState.SUCCEEDED, look
     assert look.kai_version is None
 
 
@@ -429,7 +430,7 @@ async def test_a_kai_that_prints_the_credential_is_not_quoted(
     binary.write_text(f"#!/bin/sh\n{leak.format(secret)}\n")
     binary.chmod(0o755)
     look = await (await make_runner(workdirs, binary=str(binary))).look(config)
-    assert look.outcome is LookOutcome.FAILED
+    assert look.outcome is RunState.FAILED
     assert look.reason is not None
     assert CANARY not in repr(look)
     assert CANARY[:10] not in repr(look)

@@ -8,11 +8,11 @@ import pytest
 
 from orchestrator.collector.ledger import result_of
 from orchestrator.collector.look import Looker, tripped_over
-from orchestrator.kai.reasons import Reason, ReasonCode
-from orchestrator.kai.runner import Look, LookOutcome
+from orchestrator.kai.reasons import ReasonCode
+from orchestrator.kai.runner import Look
 from orchestrator.model.report import InventoryReport, NamespaceReport
+from orchestrator.model.run import Reason, RunResult, RunState
 from orchestrator.model.run import Reason as RunReason
-from orchestrator.model.run import RunResult, RunState
 from orchestrator.store.database import DatabaseUnavailable
 from tests.unit.collector.fakes import make_claim
 
@@ -28,7 +28,7 @@ REPORT = InventoryReport(
 
 def make_look(**changes: Any) -> Look:
     usual: dict[str, Any] = {
-        "outcome": LookOutcome.SUCCEEDED,
+        "outcome": RunState.SUCCEEDED,
         "report": REPORT,
         "reason": None,
         "exit_code": 0,
@@ -47,9 +47,9 @@ def test_a_good_look_as_its_run_records_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "state"), [(LookOutcome.FAILED, RunState.FAILED), (LookOutcome.TIMED_OUT, RunState.TIMED_OUT)]
+    ("outcome", "state"), [(RunState.FAILED, RunState.FAILED), (RunState.TIMED_OUT, RunState.TIMED_OUT)]
 )
-def test_a_failed_look_as_its_run_records_it(outcome: LookOutcome, state: RunState) -> None:
+def test_a_failed_look_as_its_run_records_it(outcome: RunState, state: RunState) -> None:
     reason = Reason(ReasonCode.UNAUTHORIZED, "The token is wrong.", "Give another.")
     look = make_look(
         outcome=outcome, report=None, reason=reason, exit_code=1, stdout_excerpt="out", stderr_excerpt="err"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.kai.messages import reason_of_exit
-from orchestrator.kai.reasons import Reason, ReasonCode
+from orchestrator.kai.reasons import ReasonCode
+from orchestrator.model.run import Reason
 
 GET = 'Get "https://127.0.0.1:16443/api/v1/namespaces?limit=100&timeout=1m0s&timeoutSeconds=60"'
 OLD = f"Failed to get Image Results: failed to resolve namespaces: failed to list all namespaces: {GET}"
