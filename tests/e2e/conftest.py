@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import Server, running_server
+from tests.integration.conftest import postgres_server, postgres_url
+
+__all__ = ["data_dir", "postgres_server", "postgres_url", "server"]
 
 
 @pytest.fixture

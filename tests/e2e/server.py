@@ -43,8 +43,9 @@ class Server:
 
     def events(self) -> list[dict[str, Any]]:
         """What it logged, each line as its JSON says."""
-        lines = [line for line in self.output.splitlines() if line.startswith("{")]
-        return [json.loads(line) for line in lines]
+        # A line without its end is still being written.
+        lines = self.output.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def wait_until_ready(self) -> None:
         """Return once the service answers, or fail with what it printed."""

@@ -1,15 +1,10 @@
 """What the product is for, by curl: clusters in, images out, and when something is wrong one GET says what."""
 
 import base64
-import os
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.server import CLUSTERS, Server, cluster_body, environment, running_server, until
-from tests.integration.postgres import PostgresUnavailableError
-from tests.integration.postgres import running_server as running_postgres
 
 
 def test_from_a_cluster_in_to_its_images_out(server: Server) -> None:
@@ -90,20 +85,3 @@ def test_the_list_is_refreshed_on_the_interval(data_dir: Path) -> None:
         server.wait_for_health("shop", "healthy")
         until(lambda: len(server.runs("shop")) >= 3 or None)
         assert any(not item["present"] for item in server.items())
-
-
-@pytest.mark.postgres
-def test_the_same_on_postgresql(data_dir: Path) -> None:
-    try:
-        with running_postgres() as postgres, postgres.fresh_database() as url:
-            key = base64.b64encode(bytes(32)).decode()
-            env = environment(ORCHESTRATOR_DATABASE_URL=url, ORCHESTRATOR_SEALING_KEYS=key)
-            with running_server(data_dir, env=env) as server:
-                server.add("shop", "ok")
-                status = server.wait_for_health("shop", "healthy")
-                assert len(server.items()) == status["images"]
-                assert server.stop() == 0
-    except PostgresUnavailableError as error:
-        if os.environ.get("REQUIRE_POSTGRES") == "1":
-            pytest.fail(f"REQUIRE_POSTGRES=1, but {error}", pytrace=False)
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
