@@ -82,7 +82,7 @@ def end_run(db: Database, run_id: int, result: RunResult, finished_at: Instant) 
             state=result.state.value,
             finished_at=finished_at,
             exit_code=result.exit_code,
-            reason_code=reason.code if reason else None,
+            reason_code=str(reason.code) if reason else None,
             reason=reason.message if reason else None,
             remedy=reason.remedy if reason else None,
             stdout_excerpt=_storable(result.stdout_excerpt),

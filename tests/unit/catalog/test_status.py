@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.catalog.status import status_of
+from orchestrator.catalog.status import status_of, warnings_of
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.instant import DAY, MINUTE, Instant
 from orchestrator.model.retention import Retention
@@ -41,6 +41,7 @@ NEVER_SEEN = Cluster(
         credential_type=CredentialType.TOKEN,
         credential=SecretStr("canary"),
     ),
+    credential_readable=True,
     generation=1,
     created_at=NOW,
     updated_at=NOW,
@@ -92,3 +93,8 @@ def test_half_of_the_ttl_gone_unseen_is_warned_of(ttl_days: int, after: int, *, 
     found = status_of(SEEN, interval=INTERVAL, retention=Retention(ttl_days), now=NOW + after)
     assert any("image_ttl_days" in warning for warning in found.warnings) is warned
     assert "canary" not in repr(found)
+
+
+def test_a_credential_that_cannot_be_opened_is_the_one_thing_said_of_the_config() -> None:
+    [warning] = warnings_of(replace(NEVER_SEEN, credential_readable=False), retention=Retention(120), now=0)
+    assert warning.startswith("credential: cannot be opened")
