@@ -107,8 +107,9 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     forbid_core_dumps()
     os.umask(0o077)
     watch_children_without_threads()
-    make_data_dir(settings.data_dir)
     db = Database(settings.database_url)
+    if db.is_sqlite or settings.admin_password is None:
+        make_data_dir(settings.data_dir)
     if db.is_sqlite:
         stack.enter_context(only_service_in(settings.data_dir))
     listener = stack.enter_context(listen(settings.host, settings.port))
@@ -119,9 +120,9 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     )
     passwords = Passwords()
     password_file = settings.data_dir / PASSWORD_FILE
-    made = ensure_admin(db, passwords, password=settings.admin_password, password_file=password_file)
-    if made is not None:
-        _log.info("made a password for the user admin", file=str(made))
+    ensure_admin(db, passwords, password=settings.admin_password, password_file=password_file)
+    if settings.admin_password is None and password_file.exists():
+        _log.info("the password that was made for the user admin is in a file", file=str(password_file))
     if demo:
         db.writing(partial(_add_demo_clusters, db, sealer))
     path = os.environ.get("PATH", os.defpath)
@@ -168,7 +169,11 @@ async def serve(
 
     async def look() -> None:
         with looking:
-            await collector.run()
+            try:
+                await collector.run()
+            finally:
+                if not stop.asked:
+                    _end_for_sure(EXIT_FAILED)
 
     async def answer() -> None:
         await server.serve(sockets=[listener])
@@ -183,17 +188,18 @@ async def serve(
             async for number in signals:
                 _log.info("stopping", signal=number.name)
                 break
-            _end_for_sure()
+            _end_for_sure(0)
             stop.asked = True
             server.should_exit = True
             looking.cancel()
     _log.info("stopped")
 
 
-def _end_for_sure() -> None:
-    """A thread that waits for a dead database cannot be cancelled. Nothing is lost by leaving it: what it had not
-    committed is undone, leases end, children die with us."""
-    last_resort = threading.Timer(_FORCED_END_SECONDS, os._exit, (0,))
+def _end_for_sure(exit_code: int) -> None:
+    """End the process in a few seconds if it has not ended by then: a thread that waits for a dead database or a
+    silent name server cannot be cancelled. Nothing is lost by leaving it: what it had not committed is undone,
+    leases end, children die with us."""
+    last_resort = threading.Timer(_FORCED_END_SECONDS, os._exit, (exit_code,))
     last_resort.daemon = True
     last_resort.start()
 
