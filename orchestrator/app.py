@@ -61,11 +61,6 @@ EXIT_USAGE: Final = 2
 SEALING_KEY_FILE: Final = "sealing.key"
 PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - the name of a file
 
-LEASE = 60 * SECOND
-RENEW_SECONDS = 20.0
-# Others look again when the lease is over, so a result is tried to be stored for less than that.
-STORING_SECONDS: Final = 40.0
-
 # Of the service's own environment, all that kai sees: who sets these for the service means its children.
 PASSED_TO_KAI: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -266,7 +261,7 @@ def _make_collector(settings: Settings, db: Database, sealer: Sealer, runner: Ka
     ledger = Ledger(
         db,
         interval=interval,
-        lease=LEASE,
+        lease=settings.lease_sec * SECOND,
         rules=IngestRules(
             retention=retention,
             # Ticks are up to a tenth of the interval late, looks up to their timeout long: more is a missed look.
@@ -280,10 +275,10 @@ def _make_collector(settings: Settings, db: Database, sealer: Sealer, runner: Ka
             run_history_per_cluster=settings.run_history_per_cluster,
         ),
     )
-    looker = Looker(ledger, sealer, runner, storing_seconds=STORING_SECONDS)
-    return CollectorLoop(
-        ledger, looker, Pace(max_concurrent_runs=settings.max_concurrent_runs, renew_seconds=RENEW_SECONDS)
-    )
+    # Others look again when the lease is over, so a result is tried to be stored for less than that.
+    looker = Looker(ledger, sealer, runner, storing_seconds=settings.lease_sec * 2 / 3)
+    pace = Pace(max_concurrent_runs=settings.max_concurrent_runs, renew_seconds=settings.lease_sec / 3)
+    return CollectorLoop(ledger, looker, pace)
 
 
 def _make_api(

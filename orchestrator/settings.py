@@ -134,6 +134,12 @@ class Settings(BaseModel):
     kai_output_limit_bytes: int = _option(64 * MIB, "a run of kai that prints more than this fails", ge=1024)
     kai_request_batch_size: int = _option(500, "objects that kai asks the API server for at a time", ge=1)
     max_concurrent_runs: int = _option(16, "clusters looked at at the same time", ge=1)
+    lease_sec: int = _option(
+        60,
+        "seconds after which another process takes over the clusters of one that died, or that lost the database; "
+        "a process that lives renews its claims in a third of them",
+        ge=3,
+    )
     allowed_networks: Networks = _option(
         (),
         "networks that clusters' API servers may be in, as a JSON list or with commas between; empty: all",

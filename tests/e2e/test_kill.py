@@ -13,24 +13,12 @@ from tests.e2e.server import CLUSTERS, Server, cluster_body, environment, proces
 ROUNDS = 8
 IMAGES = 300
 
-# Leases that end soon, so that the test need not wait a minute for those of the dead.
-LAUNCHER = """
-import sys
-from orchestrator import app
-from orchestrator.cli import main
-from orchestrator.model.instant import SECOND
-app.LEASE = 3 * SECOND
-app.RENEW_SECONDS = 1.0
-sys.exit(main())
-"""
-
 
 @pytest.mark.timeout(240)
-def test_killed_at_random_moments_it_loses_nothing_and_leaves_nothing(data_dir: Path, tmp_path: Path) -> None:
-    launcher = tmp_path / "launcher.py"
-    launcher.write_text(LAUNCHER)
+def test_killed_at_random_moments_it_loses_nothing_and_leaves_nothing(data_dir: Path) -> None:
     env = environment(
-        PYTHONPATH=str(Path(__file__).parents[2]),
+        # Leases that end soon, so that the test need not wait a minute for those of the dead.
+        ORCHESTRATOR_LEASE_SEC="3",
         ANCHORE_CATALOG_K8S_INVENTORY_REPORT_INTERVAL_SEC="1",
         ORCHESTRATOR_MAX_CONCURRENT_RUNS="4",
     )
@@ -39,14 +27,14 @@ def test_killed_at_random_moments_it_loses_nothing_and_leaves_nothing(data_dir: 
     accepted: list[str] = []
     roots: list[str] = []
     for number in range(ROUNDS):
-        with running_server(data_dir, env=env, command=[str(launcher)]) as server:
+        with running_server(data_dir, env=env) as server:
             check_nothing_is_left(roots, seed)
             check_all_is_there(server, accepted, seed)
             roots += server.workdir_roots()
             threading.Timer(chance.uniform(0, 1.5), server.process.kill).start()
             accepted += add_clusters_until_killed(server, f"round-{number}")
             server.process.wait(10)
-    with running_server(data_dir, env=env, command=[str(launcher)]) as server:
+    with running_server(data_dir, env=env) as server:
         check_nothing_is_left(roots, seed)
         check_all_is_there(server, accepted, seed)
         runs_before = {name: newest_run(server, name) for name in accepted}
