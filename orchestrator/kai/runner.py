@@ -4,9 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
-from socket import SOCK_STREAM
 from typing import Final, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
@@ -23,9 +21,10 @@ from orchestrator.kai.messages import reason_of_exit
 from orchestrator.kai.process import ChildResult, Ending, StartFailed, pdeathsig_wrapper, run_child
 from orchestrator.kai.reasons import ReasonCode
 from orchestrator.kai.redaction import excerpt, redact
+from orchestrator.kai.resolver import Resolver
 from orchestrator.kai.workdir import Workdirs
 from orchestrator.model.cluster import ClusterConfig
-from orchestrator.model.network import Address, NetworkRules, literal_address
+from orchestrator.model.network import NetworkRules, literal_address
 from orchestrator.model.report import InventoryReport, MalformedReport, UnprovenReport, check_look, parse_report
 from orchestrator.model.run import Reason, RunState
 
@@ -35,7 +34,6 @@ DEFAULT_STDOUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _PROBE_SECONDS: Final = 10.0
 _PROBE_AGAIN_SECONDS: Final = 600.0
 _PROBE_LIMIT_BYTES: Final = 64 * 1024
-_RESOLVE_SECONDS: Final = 5.0
 _STDOUT_EXCERPT_BYTES: Final = 2 * 1024
 _PARSED_IN_THREAD_BYTES: Final = 256 * 1024
 
@@ -127,6 +125,7 @@ class KaiRunner:
                 raise ValueError(f"{name}: expected one of {', '.join(sorted(_PASSED_ON))}")
         self._wrapper = pdeathsig_wrapper(path_env) or []
         self._threads = CapacityLimiter(8)
+        self._resolver = Resolver()
         self._probing = anyio.Lock()
         self._probed: _Probed | None = None
 
@@ -190,7 +189,7 @@ class KaiRunner:
         host = urlsplit(server).hostname or ""
         try:
             literal = literal_address(host)
-            for address in [literal] if literal else await _resolve(host):
+            for address in [literal] if literal else await self._resolver.addresses_of(host):
                 self._network_rules.check_address(address)
         except ValueError as error:
             raise _LookFailed(reasons.address_refused(host, str(error))) from None
@@ -288,14 +287,6 @@ class KaiRunner:
 
     async def _in_thread(self, function: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
         return await anyio.to_thread.run_sync(function, *args, limiter=self._threads)
-
-
-async def _resolve(host: str) -> list[Address]:
-    """The addresses of a name, none when it does not resolve or takes too long."""
-    with anyio.move_on_after(_RESOLVE_SECONDS), suppress(OSError, UnicodeError):
-        found = await anyio.getaddrinfo(host, None, type=SOCK_STREAM)
-        return [ip_address(sockaddr[0]) for *_, sockaddr in found]
-    return []
 
 
 def _proven_report(stdout: bytes, config: ClusterConfig) -> InventoryReport:
