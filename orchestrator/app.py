@@ -50,6 +50,7 @@ from orchestrator.model.network import NetworkRules
 from orchestrator.model.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ensure_account
+from orchestrator.store.claims import release_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
 from orchestrator.store.ingest import IngestRules
 from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
@@ -110,6 +111,8 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     listener = stack.enter_context(listen(settings.host, settings.port))
     stack.enter_context(closing(db))
     _migrate(db)
+    if db.is_sqlite and (released := db.writing(partial(release_all, db))):
+        _log.info("the last run of the service was killed; its looks are done again", looks=released)
     sealer = db.writing(
         partial(open_sealer, db, keys=settings.sealing_keys, key_file=settings.data_dir / SEALING_KEY_FILE)
     )

@@ -46,7 +46,7 @@ class ClusterCatalog:
         interval: int,
         wake: Callable[[], None],
     ) -> None:
-        """`interval` is from look to look in microseconds; `wake` tells the loop of this process that one is due."""
+        """`interval` is from look to look in microseconds; `wake` tells the loop of this process that one is due, or changed."""
         self._db = db
         self._sealer = sealer
         self._network_rules = network_rules
@@ -115,6 +115,7 @@ class ClusterCatalog:
             self._record(caller, "cluster.delete", cluster_name, "")
 
         await self._db.write(unit)
+        self._wake()
 
     async def status(self, caller: Caller, cluster_name: str) -> ClusterStatus:
         """How far the cluster's inventory can be trusted. Raises ClusterNotFound."""

@@ -138,7 +138,7 @@ class CollectorLoop:
             wait = await self._ledger.seconds_until_due()
             if wait is None or wait > 0:
                 return math.inf if wait is None else wait, []
-        slow_running = sum(_is_slow(each.claim) for each in self._running.values())
+        slow_running = sum(each.claim.slow for each in self._running.values())
         slow_limit = max(0, self._pace.max_slow_runs - slow_running)
         claims, wait = await self._ledger.claim(limit=limit, slow_limit=slow_limit)
         # Still one due: there are more than slots, or slow ones that have to wait, or another replica is faster.
@@ -217,7 +217,3 @@ class CollectorLoop:
 def back_off_seconds(failures: int) -> float:
     """How long to wait for the database after so many failures in a row: half a second, doubled up to five."""
     return float(min(0.25 * 2 ** min(failures, 16), _LONGEST_BACK_OFF_SECONDS))
-
-
-def _is_slow(claim: Claim) -> bool:
-    return bool(claim.row["timeouts"])

@@ -37,6 +37,11 @@ class Claim:
     run_id: int
     row: dict[str, Any] = field(repr=False)
 
+    @property
+    def slow(self) -> bool:
+        """Whether the look before this one timed out."""
+        return bool(self.row["timeouts"])
+
     def open(self, sealer: Sealer) -> ClusterConfig:
         """The config to look with, as it was when the cluster was claimed. Raises CannotUnseal."""
         return open_config(sealer, self.row)
@@ -174,3 +179,18 @@ def give_back(db: Database, claims: Iterable[Claim]) -> None:
     """Release the claims of looks that were cut short because the service stops."""
     for claim in sorted(claims, key=lambda each: each.cluster_id):
         discard(db, claim, RunResult(state=RunState.INTERRUPTED))
+
+
+def release_all(db: Database) -> int:
+    """Release every lease and end the runs in progress as INTERRUPTED; returns how many there were.
+
+    Only for a service that has the database to itself and begins: whoever held those leases was killed.
+    """
+    now = db.now()
+    held = tables.Cluster.select(tables.Cluster.id, tables.Cluster.run_id).where(tables.Cluster.run_id.is_null(False))
+    rows = list(db.run(held.tuples()))
+    for cluster_id, run_id in rows:
+        released = tables.Cluster.update(lease_until=None, run_id=None, due_at=now)
+        db.run(released.where(tables.Cluster.id == cluster_id))
+        end_run(db, run_id, RunResult(state=RunState.INTERRUPTED), now)
+    return len(rows)

@@ -158,6 +158,16 @@ def test_claims_given_back_are_due_at_once(fleet: Fleet) -> None:
     assert len(fleet.claim()) == 2
 
 
+def test_service_that_begins_alone_releases_what_a_killed_one_held(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a", "b")
+    fleet.finish(fleet.claim(limit=1)[0], SUCCESS)
+    [held] = fleet.claim()
+    clock.advance(SECOND)
+    assert fleet.db.writing(lambda: claims.release_all(fleet.db)) == 1
+    assert fleet.states(held.cluster_name) == [RunState.INTERRUPTED]
+    assert [claim.cluster_name for claim in fleet.claim()] == [held.cluster_name]
+
+
 def test_look_that_is_asked_for_is_the_queued_run(fleet: Fleet, clock: Clock) -> None:
     fleet.add("a")
     fleet.finish(fleet.claim()[0], SUCCESS)
