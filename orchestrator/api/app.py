@@ -9,6 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from orchestrator.api.auth import Guard
 from orchestrator.api.clusters import ClusterRoutes
+from orchestrator.api.description import DescriptionRoutes
 from orchestrator.api.errors import exception_handlers
 from orchestrator.api.inventories import InventoryRoutes
 from orchestrator.api.paths import StrictPaths
@@ -16,6 +17,7 @@ from orchestrator.api.reports import ReportRoutes
 from orchestrator.api.routing import resource
 from orchestrator.api.sources import SourceRoutes
 from orchestrator.api.system import SystemRoutes
+from orchestrator.api.ui import ui_routes
 from orchestrator.catalog.access import Access
 from orchestrator.catalog.clusters import ClusterCatalog
 from orchestrator.catalog.inventory import InventoryCatalog
@@ -45,21 +47,24 @@ def create_api(
     """
     guard = Guard(access)
     source_routes = SourceRoutes(sources)
+    resources = [
+        resource(
+            guard,
+            "inventory",
+            "/inventories",
+            {
+                "GET": InventoryRoutes(inventory).operation(),
+                "POST": ReportRoutes(reports).operation(),
+                "DELETE": source_routes.removal(),
+            },
+        ),
+        *source_routes.resources(guard),
+        *ClusterRoutes(clusters, stopping=stopping).resources(guard),
+        *SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).resources(),
+    ]
+    description = DescriptionRoutes(resources)
     app = Starlette(
-        routes=[
-            *SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).routes(),
-            *ClusterRoutes(clusters, stopping=stopping).routes(guard),
-            *source_routes.routes(guard),
-            *resource(
-                guard,
-                "/inventories",
-                {
-                    "GET": InventoryRoutes(inventory).operation(),
-                    "POST": ReportRoutes(reports).operation(),
-                    "DELETE": source_routes.removal(),
-                },
-            ),
-        ],
+        routes=[*(route for each in resources for route in each.routes), *description.routes(), *ui_routes()],
         middleware=[Middleware(StrictPaths), Middleware(GZipMiddleware, compresslevel=_GZIP_LEVEL)],
         exception_handlers=exception_handlers(),
     )

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from orchestrator.api.errors import ACCOUNT_HEADER, ApiError, Unauthorized
 from orchestrator.catalog.access import Access, Caller, SignInRefused
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 _log = structlog.get_logger(__name__)
 
@@ -39,12 +39,17 @@ class Guard:
         return await self._access.enter(user, _account(request))
 
 
+def cross_site_request() -> ApiError:
+    """403 for a change that another site's page asks for."""
+    return ApiError(403, "cross_site_request", "Another site's page may not change anything here")
+
+
 def _refuse_cross_site(request: Request) -> None:
     # A browser that knows the password sends it along with whatever a foreign page makes it POST. Browsers say so
     # in this header, other clients do not send it: https://www.w3.org/TR/fetch-metadata/
     site = request.headers.get("sec-fetch-site", "none")
-    if request.method not in _SAFE_METHODS and site not in {"same-origin", "none"}:
-        raise ApiError(403, "cross_site_request", "Another site's page may not change anything here")
+    if request.method not in SAFE_METHODS and site not in {"same-origin", "none"}:
+        raise cross_site_request()
 
 
 def _basic_credentials(request: Request) -> tuple[str, SecretStr]:

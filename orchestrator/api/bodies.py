@@ -31,21 +31,21 @@ def check_content_type(request: Request) -> None:
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise ApiError(415, "unsupported_media_type", "Content-Type: expected application/json")
+        raise unsupported_media_type("Content-Type: expected application/json")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise ApiError(415, "unsupported_media_type", "Content-Encoding: expected a body that is not compressed")
+        raise unsupported_media_type("Content-Encoding: expected a body that is not compressed")
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The whole body. Raises ApiError 413 as soon as more than `limit` bytes are announced or have come."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and len(announced) < 20 and int(announced) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     return bytes(body)
 
 
@@ -101,5 +101,11 @@ def _problem(kind: str, message: str) -> str:
     return known.get(kind, message.replace("Input should be", "expected"))
 
 
-def _too_large(limit: int) -> ApiError:
+def unsupported_media_type(message: str) -> ApiError:
+    """415 for a body that is not plain JSON."""
+    return ApiError(415, "unsupported_media_type", message)
+
+
+def too_large(limit: int) -> ApiError:
+    """413 for a body of more than `limit` bytes."""
     return ApiError(413, "body_too_large", f"The body has more than {limit} bytes")

@@ -1,33 +1,37 @@
 """Operations on configured clusters: `/inventories/clusters` and below."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from orchestrator.api.auth import Guard
 from orchestrator.api.bodies import check_content_type, read_body, read_model
+from orchestrator.api.errors import KNOWN_REFUSALS
+from orchestrator.api.parameters import DEFAULT_RUNS, INVENTORY_TYPE_FILTER, RUNS_LIMIT
+from orchestrator.api.query import NumberParameter
 from orchestrator.api.responses import JsonResponse, no_content
-from orchestrator.api.routing import Call, Operation, resource
-from orchestrator.api.schemas import (
-    MASK,
-    InventoryCluster,
-    InventoryClusterBody,
-    InventoryClusterStatus,
-    InventoryRun,
-)
-from orchestrator.catalog.clusters import ClusterCatalog
-from orchestrator.model.cluster import INVENTORY_TYPE
+from orchestrator.api.routing import Body, Call, Operation, Resource, Success, resource
+from orchestrator.api.run_schemas import InventoryClusterStatus, InventoryRun
+from orchestrator.api.schemas import MASK, InventoryCluster, InventoryClusterBody
+from orchestrator.catalog.clusters import ClusterCatalog, ClusterExists
 from orchestrator.model.fields import InvalidField
 from orchestrator.model.run import Run
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_WAIT_SECONDS: Final = 50
-MAX_RUNS: Final = 1_000
-DEFAULT_RUNS: Final = 20
+
+_TAG: Final = "clusters"
+_CLUSTER_BODY: Final = Body(InventoryClusterBody, MAX_BODY_BYTES)
+_WAIT: Final = NumberParameter(
+    name="wait",
+    description="How many seconds to wait for the look's end; not at all unless given.",
+    example=20,
+    low=0,
+    high=MAX_WAIT_SECONDS,
+)
 
 
 class ClusterRoutes:
@@ -40,69 +44,154 @@ class ClusterRoutes:
         self._catalog = catalog
         self._stopping = stopping
 
-    def routes(self, guard: Guard) -> list[Route]:
-        """Their routes."""
-        clusters = "/inventories/clusters"
-        one = clusters + "/{cluster_name}"
+    def resources(self, guard: Guard) -> list[Resource]:
+        """Their paths. The original's six operations keep the ids that it gave them."""
+        one = "/inventories/clusters/{cluster_name}"
         return [
-            *resource(
-                guard,
-                clusters,
-                {"GET": Operation(self.list_all, frozenset({"inventory_type"})), "POST": Operation(self.add)},
-            ),
-            *resource(
-                guard,
-                one,
-                {"GET": Operation(self.get), "PUT": Operation(self.replace), "DELETE": Operation(self.delete)},
-            ),
-            *resource(guard, one + "/status", {"GET": Operation(self.status)}),
-            *resource(guard, one + "/runs", {"GET": Operation(self.runs, frozenset({"limit"}))}),
-            *resource(guard, one + "/sync", {"POST": Operation(self.sync, frozenset({"wait"}))}),
+            resource(guard, _TAG, "/inventories/clusters", {"GET": self._list_all(), "POST": self._add()}),
+            resource(guard, _TAG, one, {"GET": self._get(), "PUT": self._replace(), "DELETE": self._delete()}),
+            resource(guard, _TAG, one + "/status", {"GET": self._status()}),
+            resource(guard, _TAG, one + "/runs", {"GET": self._runs()}),
+            resource(guard, _TAG, one + "/sync", {"POST": self._sync()}),
         ]
 
+    def _list_all(self) -> Operation:
+        return Operation(
+            handler=self.list_all,
+            operation_id="list_inventory_clusters",
+            answers=(Success(200, "The clusters, sorted by name", list[InventoryCluster]),),
+            parameters=(INVENTORY_TYPE_FILTER,),
+        )
+
     async def list_all(self, call: Call) -> Response:
-        """Every configured cluster, by name."""
-        views = await self._catalog.list_all(call.caller, inventory_type=inventory_type(call))
+        """List the configured clusters
+
+        Every cluster of the account that this service looks at, sorted by name. Credentials are masked.
+        """
+        views = await self._catalog.list_all(call.caller, inventory_type=INVENTORY_TYPE_FILTER.read(call.query))
         return JsonResponse([InventoryCluster.of(view).model_dump() for view in views])
 
+    def _add(self) -> Operation:
+        return Operation(
+            handler=self.add,
+            operation_id="add_inventory_cluster",
+            answers=(Success(200, "The cluster, as it is stored", InventoryCluster),),
+            body=_CLUSTER_BODY,
+            refusals=(KNOWN_REFUSALS[ClusterExists],),
+        )
+
     async def add(self, call: Call) -> Response:
-        """Store a new cluster: 200 with it, as the original; 409 when there is one of that name."""
+        """Add a cluster
+
+        Stores a new cluster, which is looked at right away, and answers 200 with it. What about it will not work (a
+        certificate that is no PEM, an expired token) is told in its `warnings`. The credential is sealed, and never
+        given back.
+        """
         body = await read_model(call.request, InventoryClusterBody, limit=MAX_BODY_BYTES)
         if body.keeps_credential:
             raise InvalidField("cluster_config.credential", f"{MASK} stands for a stored credential; there is none yet")
         view = await self._catalog.add(call.caller, body.to_config(None))
         return JsonResponse(InventoryCluster.of(view).model_dump())
 
+    def _get(self) -> Operation:
+        return Operation(
+            handler=self.get,
+            operation_id="get_inventory_cluster_by_name",
+            answers=(Success(200, "The cluster", InventoryCluster),),
+        )
+
     async def get(self, call: Call) -> Response:
-        """One cluster."""
+        """Get a cluster
+
+        One configured cluster. Its credential is masked.
+        """
         return JsonResponse(InventoryCluster.of(await self._catalog.get(call.caller, call.cluster_name)).model_dump())
 
+    def _replace(self) -> Operation:
+        return Operation(
+            handler=self.replace,
+            operation_id="replace_inventory_cluster_by_name",
+            answers=(Success(200, "The cluster, as it is stored now", InventoryCluster),),
+            body=_CLUSTER_BODY,
+        )
+
     async def replace(self, call: Call) -> Response:
-        """Put another config in the place of the stored one; the mask keeps the stored credential."""
+        """Replace a cluster
+
+        Puts another config in the place of the stored one; the cluster is looked at right away. The credential
+        `"******"` keeps the stored one, but only with the same server, certificates and credential type.
+        """
         body = await read_model(call.request, InventoryClusterBody, limit=MAX_BODY_BYTES)
         config = body.to_config(call.cluster_name)
         view = await self._catalog.replace(call.caller, config, keep_credential=body.keeps_credential)
         return JsonResponse(InventoryCluster.of(view).model_dump())
 
+    def _delete(self) -> Operation:
+        return Operation(
+            handler=self.delete,
+            operation_id="del_inventory_cluster_by_name",
+            answers=(Success(204, "The cluster is no longer looked at"),),
+        )
+
     async def delete(self, call: Call) -> Response:
-        """Stop looking at a cluster."""
+        """Delete a cluster
+
+        Nobody looks at it any more. Its images are no longer present, and leave the inventory by their time-to-live.
+        """
         await self._catalog.delete(call.caller, call.cluster_name)
         return no_content()
 
+    def _status(self) -> Operation:
+        return Operation(
+            handler=self.status,
+            operation_id="get_inventory_cluster_status",
+            answers=(Success(200, "The status", InventoryClusterStatus),),
+        )
+
     async def status(self, call: Call) -> Response:
-        """How far the cluster's inventory can be trusted, and what is wrong with it."""
+        """Get the status of a cluster
+
+        How far its inventory can be trusted, how old it is, what is wrong with it, and what to do about that.
+        """
         status = await self._catalog.status(call.caller, call.cluster_name)
         return JsonResponse(InventoryClusterStatus.of(status).model_dump())
 
+    def _runs(self) -> Operation:
+        return Operation(
+            handler=self.runs,
+            operation_id="list_inventory_cluster_runs",
+            answers=(Success(200, "The runs, newest first", list[InventoryRun]),),
+            parameters=(RUNS_LIMIT,),
+        )
+
     async def runs(self, call: Call) -> Response:
-        """The newest `limit` looks, newest first."""
-        limit = call.query.number("limit", low=1, high=MAX_RUNS) or DEFAULT_RUNS
+        """List the newest looks at a cluster
+
+        What each look came to, newest first: when, how long, how many images, or why it failed, in plain words.
+        """
+        limit = RUNS_LIMIT.read(call.query) or DEFAULT_RUNS
         runs = await self._catalog.runs(call.caller, call.cluster_name, limit=limit)
         return JsonResponse([InventoryRun.of(run).model_dump() for run in runs])
 
+    def _sync(self) -> Operation:
+        return Operation(
+            handler=self.sync,
+            operation_id="sync_inventory_cluster",
+            answers=(
+                Success(200, "The run, which has ended", InventoryRun),
+                Success(202, "The run, which has not ended yet: GET .../runs tells how it ends", InventoryRun),
+            ),
+            parameters=(_WAIT,),
+            body=Body(dict[str, Any], MAX_BODY_BYTES, required=False),
+        )
+
     async def sync(self, call: Call) -> Response:
-        """Look now: 200 with the run when it ended within `wait` seconds, else 202 with it as it is."""
-        seconds = call.query.number("wait", low=0, high=MAX_WAIT_SECONDS) or 0
+        """Look at a cluster now
+
+        Has the cluster looked at right away: 200 with the run when it ended within `wait` seconds, else 202 with the
+        run as it is so far. A body is not needed; one that is sent is ignored, but has to be JSON.
+        """
+        seconds = _WAIT.read(call.query) or 0
         if await read_body(call.request, limit=MAX_BODY_BYTES):
             check_content_type(call.request)
         run = await self._catalog.request_look(call.caller, call.cluster_name)
@@ -123,11 +212,3 @@ async def _cancel_when_left(request: Request, scope: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def inventory_type(call: Call) -> str | None:
-    """The filter of that name. Raises InvalidField for a type that the API does not know."""
-    value = call.query.text("inventory_type")
-    if value not in (None, INVENTORY_TYPE):
-        raise InvalidField("inventory_type", f"expected {INVENTORY_TYPE}")
-    return value

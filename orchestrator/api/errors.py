@@ -25,6 +25,10 @@ from orchestrator.model.fields import InvalidField
 ACCOUNT_HEADER: Final = "x-anchore-account"
 RUN_ID_HEADER: Final = "X-Inventory-Run-Id"
 
+UNAUTHORIZED: Final = "Unauthorized"
+CHALLENGE: Final = 'basic realm="Authentication required"'
+"""The plain text of a 401, and its `WWW-Authenticate`."""
+
 _RETRY_SECONDS: Final = 5
 _MAX_FIELDS_NAMED: Final = 10
 
@@ -62,24 +66,44 @@ def invalid_fields(errors: Sequence[InvalidField]) -> ApiError:
     return ApiError(400, "invalid_field", message, errors=shown)
 
 
-def error_response(error: ApiError) -> Response:
-    """The refusal as it goes over the wire."""
+def error_document(error: ApiError) -> dict[str, Any]:
+    """The body of a refusal, as `schemas.ApiErrorResponse` has it."""
     detail: dict[str, Any] = {"error_codes": [error.error_type]}
     if error.errors:
         detail["errors"] = [{"field": each.field, "problem": each.problem} for each in error.errors]
-    body = {
+    return {
         "message": error.message,
         "httpcode": error.status,
         "detail": detail,
         "code": error.status,
         "error_type": error.error_type,
     }
-    return JsonResponse(body, error.status, error.headers)
+
+
+def error_response(error: ApiError) -> Response:
+    """The refusal as it goes over the wire."""
+    return JsonResponse(error_document(error), error.status, error.headers)
 
 
 def unavailable(error_type: str, message: str, *, retry_seconds: int = _RETRY_SECONDS) -> ApiError:
     """503 that says when to try again."""
     return ApiError(503, error_type, message, headers={"Retry-After": str(retry_seconds)})
+
+
+def report_refused(refusal: ReportRefused) -> ApiError:
+    """400 that says where a posted report is malformed, and which run of the history tells it."""
+    return ApiError(
+        400,
+        "invalid_report",
+        str(refusal),
+        headers={RUN_ID_HEADER: str(refusal.run_id)},
+        errors=[InvalidField(refusal.field, refusal.problem)],
+    )
+
+
+def internal_error() -> ApiError:
+    """500 for a bug of ours."""
+    return ApiError(500, "internal_error", "Something went wrong in the service; its log says what")
 
 
 def path_not_found() -> ApiError:
@@ -97,11 +121,11 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
         HTTPException: _http_exception,
         ClientDisconnect: _client_disconnect,
         Exception: _unexpected,
-        **dict.fromkeys(_KNOWN, _known),
+        **dict.fromkeys(KNOWN_REFUSALS, _known),
     }
 
 
-_KNOWN: Final[Mapping[type[Exception], ApiError]] = {
+KNOWN_REFUSALS: Final[Mapping[type[Exception], ApiError]] = {
     ClusterNotFound: ApiError(404, "cluster_not_found", "There is no cluster of this name"),
     ClusterExists: ApiError(409, "cluster_exists", "There is a cluster of this name already: PUT replaces it"),
     AccountNotFound: ApiError(404, "account_not_found", f"{ACCOUNT_HEADER}: there is no account of this name"),
@@ -113,10 +137,11 @@ _KNOWN: Final[Mapping[type[Exception], ApiError]] = {
     ),
     DatabaseUnavailable: unavailable("database_unavailable", "The database does not answer: try again in a moment"),
 }
+"""What the exceptions of the catalog come to, whichever operation they come through."""
 
 
 async def _known(_request: Request, error: Exception) -> Response:
-    return error_response(_KNOWN[type(error)])
+    return error_response(KNOWN_REFUSALS[type(error)])
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:
@@ -128,21 +153,11 @@ async def _invalid_field(_request: Request, error: Exception) -> Response:
 
 
 async def _report_refused(_request: Request, exception: Exception) -> Response:
-    refusal = cast(ReportRefused, exception)
-    return error_response(
-        ApiError(
-            400,
-            "invalid_report",
-            str(refusal),
-            headers={RUN_ID_HEADER: str(refusal.run_id)},
-            errors=[InvalidField(refusal.field, refusal.problem)],
-        )
-    )
+    return error_response(report_refused(cast(ReportRefused, exception)))
 
 
 async def _unauthorized(_request: Request, _error: Exception) -> Response:
-    headers = {**COMMON_HEADERS, "WWW-Authenticate": 'basic realm="Authentication required"'}
-    return PlainTextResponse("Unauthorized", 401, headers)
+    return PlainTextResponse(UNAUTHORIZED, 401, {**COMMON_HEADERS, "WWW-Authenticate": CHALLENGE})
 
 
 async def _http_exception(_request: Request, exception: Exception) -> Response:
@@ -166,4 +181,4 @@ async def _client_disconnect(_request: Request, _error: Exception) -> Response:
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     # Starlette raises the exception again after this answer, and the server logs it.
-    return error_response(ApiError(500, "internal_error", "Something went wrong in the service; its log says what"))
+    return error_response(internal_error())

@@ -1,9 +1,12 @@
-"""Query strings, read strictly: a filter with a typo in its name must not silently answer a wider question."""
+"""Query strings, read strictly: a filter with a typo in its name must not silently answer a wider question.
+
+A parameter is read by what describes it, so that the API's description cannot say anything else.
+"""
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -21,27 +24,78 @@ class Query:
 
     values: dict[str, str]
 
-    def text(self, name: str) -> str | None:
-        """The parameter's value, None when it was not given."""
-        return self.values.get(name)
 
-    def number(self, name: str, *, low: int, high: int) -> int | None:
-        """The parameter as a whole number from `low` to `high`. Raises InvalidField."""
-        value = self.values.get(name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextParameter:
+    """A parameter that takes any text, or one of its `choices`."""
+
+    name: str
+    description: str
+    example: str
+    choices: tuple[str, ...] = ()
+
+    def read(self, query: Query) -> str | None:
+        """The value, None when it was not given. Raises InvalidField."""
+        value = query.values.get(self.name)
+        if value is not None and self.choices and value not in self.choices:
+            raise InvalidField(self.name, f"expected {' or '.join(self.choices)}")
+        return value
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What it takes, as JSON schema."""
+        return {"type": "string", "enum": list(self.choices)} if self.choices else {"type": "string", "minLength": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberParameter:
+    """A parameter that takes a whole number from `low` to `high`."""
+
+    name: str
+    description: str
+    example: int
+    low: int
+    high: int
+
+    def read(self, query: Query) -> int | None:
+        """The value, None when it was not given. Raises InvalidField."""
+        value = query.values.get(self.name)
         if value is None:
             return None
-        if not _WHOLE_NUMBER.fullmatch(value) or not low <= int(value) <= high:
-            raise InvalidField(name, f"expected a whole number from {low} to {high}")
+        if not _WHOLE_NUMBER.fullmatch(value) or not self.low <= int(value) <= self.high:
+            raise InvalidField(self.name, f"expected a whole number from {self.low} to {self.high}")
         return int(value)
 
-    def boolean(self, name: str) -> bool | None:
-        """The parameter as true or false. Raises InvalidField."""
-        value = self.values.get(name)
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What it takes, as JSON schema."""
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooleanParameter:
+    """A parameter that takes true or false."""
+
+    name: str
+    description: str
+    example: bool
+
+    def read(self, query: Query) -> bool | None:
+        """The value, None when it was not given. Raises InvalidField."""
+        value = query.values.get(self.name)
         if value is None:
             return None
         if value.lower() not in _BOOLEANS:
-            raise InvalidField(name, "expected true or false")
+            raise InvalidField(self.name, "expected true or false")
         return _BOOLEANS[value.lower()]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What it takes, as JSON schema."""
+        return {"type": "boolean"}
+
+
+QueryParameter: TypeAlias = TextParameter | NumberParameter | BooleanParameter
 
 
 def parse_query(request: Request, known: Collection[str]) -> Query:
@@ -58,14 +112,19 @@ def parse_query(request: Request, known: Collection[str]) -> Query:
     values: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            expected = f"expected {', '.join(sorted(known))}" if known else "this operation takes none"
-            raise InvalidField(_shown(name), f"unknown query parameter: {expected}")
+            raise unknown_parameter(name, known)
         if name in values:
             raise InvalidField(name, "given more than once")
         if not value or "\x00" in value:
             raise InvalidField(name, "expected a value, without NUL")
         values[name] = value
     return Query(values)
+
+
+def unknown_parameter(name: str, known: Collection[str]) -> InvalidField:
+    """The refusal of a parameter that an operation does not take."""
+    expected = f"expected {', '.join(sorted(known))}" if known else "this operation takes none"
+    return InvalidField(_shown(name), f"unknown query parameter: {expected}")
 
 
 def _shown(name: str) -> str:

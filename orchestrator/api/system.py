@@ -5,14 +5,17 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from orchestrator.api.errors import unavailable
+from orchestrator.api.errors import KNOWN_REFUSALS, ApiError, unavailable
 from orchestrator.api.responses import JsonResponse
-from orchestrator.catalog.system import System
+from orchestrator.api.routing import OpenOperation, Resource, Success, open_resource
+from orchestrator.api.schemas import ServiceState, Versions
+from orchestrator.catalog.system import DatabaseUnavailable, System
 
 API_VERSION: Final = "0.1.1"
 """Of the original's API description, which is the one that is served."""
+
+_TAG: Final = "system"
 
 
 class SystemRoutes:
@@ -23,29 +26,51 @@ class SystemRoutes:
         self._service_version = service_version
         self._loop_alive = loop_alive
 
-    def routes(self) -> list[Route]:
-        """Their routes, which need no password."""
+    def resources(self) -> list[Resource]:
+        """Their paths, which need no password."""
+        fine = (Success(200, "It does its work", ServiceState),)
+        health = OpenOperation(
+            handler=self.health, operation_id="get_health", answers=fine, refusals=(_loop_not_running(),)
+        )
+        ready = OpenOperation(
+            handler=self.ready,
+            operation_id="get_readiness",
+            answers=fine,
+            refusals=(_loop_not_running(), KNOWN_REFUSALS[DatabaseUnavailable]),
+        )
+        version = OpenOperation(
+            handler=self.version, operation_id="get_version", answers=(Success(200, "The versions", Versions),)
+        )
         return [
-            Route("/health", self.health),
-            Route("/ready", self.ready),
-            Route("/version", self.version),
+            open_resource(_TAG, "/health", health),
+            open_resource(_TAG, "/ready", ready),
+            open_resource(_TAG, "/version", version),
         ]
 
     async def health(self, _request: Request) -> Response:
-        """200 while this process and its loop do their work, whatever the database does."""
+        """Is the process alive
+
+        200 while this process and the loop that looks at clusters do their work, whatever the database does.
+        """
         if not self._loop_alive():
-            raise unavailable("loop_not_running", "The loop that looks at clusters does not run")
+            raise _loop_not_running()
         return JsonResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """200 while requests can be served: as `/health`, and the database answers."""
+        """Can requests be served
+
+        200 while the process is alive, as `/health` says, and the database answers.
+        """
         if not self._loop_alive():
-            raise unavailable("loop_not_running", "The loop that looks at clusters does not run")
+            raise _loop_not_running()
         await self._system.ping()
         return JsonResponse({"status": "ok"})
 
     async def version(self, _request: Request) -> Response:
-        """What the service, its API and its schema are."""
+        """Which version runs
+
+        The versions of the service, of its API, and of the database's schema.
+        """
         return JsonResponse(
             {
                 "service": {"version": self._service_version},
@@ -53,3 +78,7 @@ class SystemRoutes:
                 "db": {"schema_version": self._system.schema_version},
             }
         )
+
+
+def _loop_not_running() -> ApiError:
+    return unavailable("loop_not_running", "The loop that looks at clusters does not run")

@@ -60,6 +60,13 @@ async def test_a_cluster_is_stored_and_given_back_masked(service: Service, clien
         assert CREDENTIAL not in answer.text
 
 
+async def test_certificates_that_were_not_given_are_left_out_and_not_null(client: httpx.AsyncClient) -> None:
+    response = await client.post(CLUSTERS, json=body(cluster_certificate=None, client_certificate=None))
+    everything = await client.get(CLUSTERS)
+    for document in (response.json(), *everything.json()):
+        assert set(document["cluster_config"]) == {"credential_type", "namespaces", "cluster_server", "credential"}
+
+
 @pytest.mark.parametrize(
     "document",
     [
