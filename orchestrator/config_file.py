@@ -37,10 +37,12 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """What config.yaml says: our values by their dotted path, and what is wrong or not for us."""
+    """What config.yaml says: our values by their dotted path, the variables that were put into each, and what is
+    wrong or not for us."""
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
+    inserted: dict[str, frozenset[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -56,6 +58,7 @@ def read_config_file(directory: Path, paths: Iterable[str], environ: Mapping[str
     found = ConfigFile(path)
     _walk(_parse(path), "", known, found)
     for name, value in found.values.items():
+        found.inserted[name] = frozenset(_SUBSTITUTION.findall(value)) if isinstance(value, str) else frozenset()
         found.values[name] = _substituted(value, name, environ, found.problems)
     return replace(found, problems=[f"{path}: {problem}" for problem in found.problems])
 

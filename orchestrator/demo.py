@@ -45,8 +45,10 @@ def demo_settings(settings: Settings) -> Settings:
 
     Raises SettingsError where a database was chosen, which might be a real one, or the stand-in is not there.
     """
-    if "database_url" in settings.model_fields_set:
-        raise SettingsError("--demo keeps a database of its own; unset ORCHESTRATOR_DATABASE_URL, or leave --demo out")
+    if settings.db_host or "database_url" in settings.model_fields_set:
+        raise SettingsError(
+            "--demo keeps a database of its own: unset ORCHESTRATOR_DATABASE_URL and ANCHORE_DB_*, or leave --demo out"
+        )
     if not STAND_IN.is_file():
         raise SettingsError(f"--demo needs {STAND_IN}, which is not there; run it from a checkout")
     changes = {"data_dir": settings.data_dir / "demo", "kai_binary": str(STAND_IN)}

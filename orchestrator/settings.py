@@ -1,22 +1,36 @@
 """What an operator can set, as one typed value: flags win over the environment, that over config.yaml and defaults.
 
+Variables may also come from the file that ANCHORE_ENV_FILE names; what the environment itself sets wins over it.
+
 Every option is one field of `Settings`, and its name, variable, place in config.yaml, default and meaning are said
 there once: reading, checking, messages and the README's table are all made from the fields. A value that is empty
 counts as not set.
 """
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
+from urllib.parse import quote
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator.config_file import SettingsError, read_config_file
+from orchestrator.environment import is_service_link, secret_from_file, with_env_file
+from orchestrator.model.cluster import check_cluster_name
+from orchestrator.model.fields import InvalidField
 from orchestrator.model.network import DEFAULT_DENIED, Network
 from orchestrator.model.retention import Retention
 
@@ -26,9 +40,6 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
 
 MIB = 1024 * 1024
-
-# What Kubernetes puts into every pod beside a Service named "orchestrator": not meant for us.
-_SERVICE_LINK = re.compile(r"ORCHESTRATOR_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 
 def _networks(value: object) -> object:
@@ -79,8 +90,20 @@ def _option(
     return Field(default, description=meaning, json_schema_extra=names, **limits)
 
 
-def _sqlite_in_data_dir(values: dict[str, Any]) -> SecretStr:
-    return SecretStr(f"sqlite:///{values['data_dir'] / 'orchestrator.db'}")
+DATABASE_PARTS: Final = ("db_host", "db_port", "db_name", "db_user", "db_password")
+
+
+def _default_database(values: dict[str, Any]) -> SecretStr:
+    """The PostgreSQL whose parts were given one by one, else SQLite in the data directory."""
+    host = values["db_host"]
+    if not host:
+        return SecretStr(f"sqlite:///{values['data_dir'] / 'orchestrator.db'}")
+    # A host may also be an IPv6 address, or the directory of a Unix socket.
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    who = quote(values["db_user"], safe="")
+    if values["db_password"] is not None:
+        who += ":" + quote(values["db_password"].get_secret_value(), safe="")
+    return SecretStr(f"postgresql://{who}@{place}:{values['db_port']}/{quote(values['db_name'], safe='')}")
 
 
 class Settings(BaseModel):
@@ -92,15 +115,31 @@ class Settings(BaseModel):
     port: int = _option(
         8228, "port to listen on (0: any free one)", env="ANCHORE_SERVICE_PORT", flag="--port", ge=0, le=65535
     )
+    tls_certificate_file: Path | None = _option(
+        None,
+        "file with the certificate to serve HTTPS with (PEM, with its intermediates); a renewed one is taken up",
+        shown="plain HTTP",
+    )
+    tls_key_file: Path | None = _option(None, "file with that certificate's private key (PEM)", shown="")
+    tls_key_passphrase: SecretStr | None = _option(None, "passphrase of that key", shown="", secret=True)
     data_dir: Path = _option(
         Path("data"),
         "directory for what is kept on disk: the SQLite database, generated keys and passwords",
         flag="--data-dir",
         shown="`./data`",
     )
+    db_host: str | None = _option(
+        None, "host of a PostgreSQL server; with the next four, instead of a URL", env="ANCHORE_DB_HOST", shown=""
+    )
+    db_port: int = _option(5432, "its port", env="ANCHORE_DB_PORT", ge=1, le=65535)
+    db_name: str = _option("postgres", "name of the database there", env="ANCHORE_DB_NAME")
+    db_user: str = _option("postgres", "user to connect as", env="ANCHORE_DB_USER")
+    db_password: SecretStr | None = _option(
+        None, "that user's password", env="ANCHORE_DB_PASSWORD", shown="", secret=True
+    )
     database_url: SecretStr = _option(
-        _sqlite_in_data_dir,
-        "`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`",
+        _default_database,
+        "`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, special characters percent-encoded",
         shown="`orchestrator.db` in the data directory",
         secret=True,
     )
@@ -128,6 +167,12 @@ class Settings(BaseModel):
         "days that an image which is not seen any more stays in the inventory; "
         "`-1`: only while the newest report holds it; `0`: for ever",
         path="services.catalog.runtime_inventory.image_ttl_days",
+    )
+    own_cluster_name: str | None = _option(
+        None,
+        "in Kubernetes: look at the cluster that the service runs in as well, under this name, with the service "
+        "account of its pod",
+        shown="it is not looked at",
     )
     kai_binary: str = _option("kai", "the kai program: a path, or a name that is looked up on `PATH`", min_length=1)
     kai_timeout_sec: int = _option(120, "seconds after which a run of kai is stopped", ge=1)
@@ -164,6 +209,13 @@ class Settings(BaseModel):
     config_dir: Path | None = _option(
         None, "directory that holds `config.yaml`", env="ANCHORE_CONFIG_DIR", path="", shown="no file is read"
     )
+    env_file: Path | None = _option(
+        None,
+        "file with variables, one `NAME=VALUE` a line; those that the environment sets itself win",
+        env="ANCHORE_ENV_FILE",
+        path="",
+        shown="no file is read",
+    )
 
     @field_validator("image_ttl_days")
     @classmethod
@@ -179,6 +231,34 @@ class Settings(BaseModel):
         if scheme == "sqlite" and (not rest.startswith("/") or rest in {"/", "/:memory:"}):
             raise ValueError("names no database file; four slashes begin an absolute path")
         return url
+
+    @field_validator("own_cluster_name")
+    @classmethod
+    def _usable_name(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                check_cluster_name(name)
+            except InvalidField as error:
+                raise ValueError(error.problem) from None
+        return name
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        """Options that only make sense together are given together, and those that exclude each other are not."""
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise ValueError(
+                "ORCHESTRATOR_TLS_CERTIFICATE_FILE and ORCHESTRATOR_TLS_KEY_FILE go together: set both for HTTPS, "
+                "or neither"
+            )
+        if self.tls_key_passphrase is not None and not self.tls_key_file:
+            raise ValueError("ORCHESTRATOR_TLS_KEY_PASSPHRASE is set without ORCHESTRATOR_TLS_KEY_FILE")
+        parts = [name for name in DATABASE_PARTS if name in self.model_fields_set]
+        variables = ", ".join(f"ANCHORE_{name.upper()}" for name in parts)
+        if parts and "database_url" in self.model_fields_set:
+            raise ValueError(f"ORCHESTRATOR_DATABASE_URL and {variables} both say where the database is: unset one")
+        if parts and not self.db_host:
+            raise ValueError(f"{variables}: set without ANCHORE_DB_HOST: say which server it is, or unset it")
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -218,7 +298,7 @@ def _described(name: str) -> Option:
         file_env=f"{env}_FILE" if names["secret"] else None,
         path=path or None,
         flag=names["flag"],
-        default=names["shown"] or f"`{info.default}`",
+        default=f"`{info.default}`" if names["shown"] is None else names["shown"],
         meaning=str(info.description),
     )
 
@@ -241,14 +321,17 @@ class _Gathered:
 def load_settings(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """The settings, and warnings to be logged, from an environment and from flags by field name (None: not given).
 
-    Reads config.yaml in ANCHORE_CONFIG_DIR and files named by `*_FILE` variables, nothing else. Raises
-    SettingsError, which names everything that is wrong at once.
+    Reads the file that ANCHORE_ENV_FILE names, config.yaml in ANCHORE_CONFIG_DIR and secrets' files named by `*_FILE`
+    variables, nothing else. Raises SettingsError, which names everything that is wrong at once.
     """
     gathered = _Gathered()
-    warnings = _unknown_variables(environ)
+    environ, warnings = with_env_file(environ)
+    warnings += _unknown_variables(environ)
+    inserted: frozenset[str] = frozenset()
     if environ.get("ANCHORE_CONFIG_DIR"):
-        warnings += _gather_file(Path(environ["ANCHORE_CONFIG_DIR"]), environ, gathered)
-    _gather_environment(environ, gathered)
+        file_warnings, inserted = _gather_file(Path(environ["ANCHORE_CONFIG_DIR"]), environ, gathered)
+        warnings += file_warnings
+    _gather_environment(environ, gathered, inserted)
     for option in options():
         gathered.put(option.field, overrides.get(option.field), option.flag or option.field)
     problems = list(gathered.problems)
@@ -261,39 +344,30 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> t
     return settings, warnings
 
 
-def _gather_file(directory: Path, environ: Mapping[str, str], gathered: _Gathered) -> list[str]:
+def _gather_file(directory: Path, environ: Mapping[str, str], gathered: _Gathered) -> tuple[list[str], frozenset[str]]:
+    """Take config.yaml's values; returns warnings, and the variables that the database's URL there is made of."""
     by_path = {option.path: option.field for option in options() if option.path}
     file = read_config_file(directory, by_path, environ)
     gathered.problems.extend(file.problems)
     for path, value in file.values.items():
         gathered.put(by_path[path], value, f"{file.path}: {path}")
-    if not file.foreign:
-        return []
-    return [f"{file.path}: these sections mean nothing here: {', '.join(sorted(file.foreign))}"]
+    foreign = ", ".join(sorted(file.foreign))
+    warnings = [f"{file.path}: these sections mean nothing here: {foreign}"] if foreign else []
+    return warnings, file.inserted.get("orchestrator.database_url", frozenset())
 
 
-def _gather_environment(environ: Mapping[str, str], gathered: _Gathered) -> None:
+def _gather_environment(environ: Mapping[str, str], gathered: _Gathered, inserted: frozenset[str]) -> None:
+    """Take the variables' values. `inserted` are in the database's URL already, and say nothing beside it."""
     for option in options():
-        gathered.put(option.field, environ.get(option.env), option.env)
+        if option.env in inserted and option.field in DATABASE_PARTS:
+            continue
+        if not is_service_link(option.env, environ.get(option.env, "")):
+            gathered.put(option.field, environ.get(option.env), option.env)
         if option.file_env and environ.get(option.file_env):
             if environ.get(option.env):
                 gathered.problems.append(f"{option.env} and {option.file_env} are both set; unset one of them")
-            secret = _secret_from_file(option.file_env, Path(environ[option.file_env]), gathered.problems)
+            secret = secret_from_file(option.file_env, Path(environ[option.file_env]), gathered.problems)
             gathered.put(option.field, secret, option.file_env)
-
-
-def _secret_from_file(variable: str, path: Path, problems: list[str]) -> str | None:
-    try:
-        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        problems.append(f"{variable}: cannot read {path}: {error.strerror}")
-        return None
-    except UnicodeDecodeError:
-        problems.append(f"{variable}: {path} is not text in UTF-8")
-        return None
-    if not secret:
-        problems.append(f"{variable}: {path} is empty")
-    return secret
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -301,8 +375,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     fields = {f"ORCHESTRATOR_{option.field.upper()}": option.env for option in options()}
     warnings = []
     for name, value in sorted(environ.items()):
-        is_link = _SERVICE_LINK.fullmatch(name) or (name == "ORCHESTRATOR_PORT" and "://" in value)
-        if not name.startswith("ORCHESTRATOR_") or name in known or is_link:
+        if not name.startswith("ORCHESTRATOR_") or name in known or is_service_link(name, value):
             continue
         close = [fields[name]] if name in fields else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -315,9 +388,13 @@ def _in_words(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     meanings = {option.field: option.meaning for option in options()}
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
-        name = str(problem["loc"][0])
         if problem["type"] == "default_factory_not_called":
             continue  # follows from another problem
-        text = problem["msg"].removeprefix("Value error, ").removeprefix(f"{name}: ")
+        text = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            lines.append(text)  # of several options, which it names
+            continue
+        name = str(problem["loc"][0])
+        text = text.removeprefix(f"{name}: ")
         lines.append(f"{origins.get(name, name)}: {text[0].lower()}{text[1:]} (it is: {meanings.get(name, name)})")
     return lines

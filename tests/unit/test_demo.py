@@ -29,6 +29,8 @@ def test_an_interval_that_was_set_stays() -> None:
 def test_a_database_that_was_chosen_is_not_touched() -> None:
     with pytest.raises(SettingsError, match="ORCHESTRATOR_DATABASE_URL"):
         demo_settings(Settings(database_url=SecretStr("sqlite:////real.db")))
+    with pytest.raises(SettingsError, match="ANCHORE_DB_"):
+        demo_settings(Settings(db_host="real"))
 
 
 def test_its_clusters_are_valid_and_give_nothing_to_warn_of() -> None:

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
 from orchestrator.model.network import DEFAULT_DENIED
@@ -54,8 +55,22 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     assert settings.host == "127.0.0.1"
 
 
+PARTNERS = {
+    "tls_certificate_file": {"ORCHESTRATOR_TLS_KEY_FILE": "key.pem"},
+    "tls_key_file": {"ORCHESTRATOR_TLS_CERTIFICATE_FILE": "certificate.pem"},
+    "tls_key_passphrase": {
+        "ORCHESTRATOR_TLS_KEY_FILE": "key.pem",
+        "ORCHESTRATOR_TLS_CERTIFICATE_FILE": "certificate.pem",
+    },
+    **{field: {"ANCHORE_DB_HOST": "db"} for field in ("db_port", "db_name", "db_user", "db_password")},
+}
+"""What has to be set for an option to mean something."""
+
+
 @pytest.mark.parametrize("option", options(), ids=lambda option: option.field)
 def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, option: Option) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("")
     samples = {
         "database_url": "postgresql://db/x",
         "allowed_networks": "10.0.0.0/8",
@@ -64,19 +79,21 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         "log_format": "json",
         "config_dir": str(tmp_path),
         "drain_sec": "3",
+        "env_file": str(env_file),
     }
+    partners = PARTNERS.get(option.field, {})
     value = samples.get(option.field, "4321")
     default = getattr(Settings(), option.field)
-    from_variable = loaded(config(tmp_path, "", **{option.env: value}))
+    from_variable = loaded(config(tmp_path, "", **partners, **{option.env: value}))
     assert getattr(from_variable, option.field) != default
     if option.path:
         *sections, key = option.path.split(".")
         text = "".join(f"{'  ' * depth}{section}:\n" for depth, section in enumerate(sections))
-        from_file = loaded(config(tmp_path, f"{text}{'  ' * len(sections)}{key}: {value}\n"))
+        from_file = loaded(config(tmp_path, f"{text}{'  ' * len(sections)}{key}: {value}\n", **partners))
         assert getattr(from_file, option.field) == getattr(from_variable, option.field)
     if option.file_env:
         (tmp_path / "secret").write_text(f"{value}\n")
-        from_secret_file = loaded({option.file_env: str(tmp_path / "secret")})
+        from_secret_file = loaded({**partners, option.file_env: str(tmp_path / "secret")})
         assert getattr(from_secret_file, option.field) == getattr(from_variable, option.field)
 
 
@@ -396,3 +413,70 @@ def test_only_the_given_environment_counts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ANCHORE_SERVICE_PORT", "1")
     assert loaded({}).port == 8228
     assert Settings().port == 8228
+
+
+def test_the_parts_of_a_database_make_its_url() -> None:
+    parts = {"ANCHORE_DB_HOST": "db.example.com", "ANCHORE_DB_PASSWORD": "p@ss:w/rd%?#& ü"}
+    url = loaded(parts).database_url.get_secret_value()
+    assert url == "postgresql://postgres:p%40ss%3Aw%2Frd%25%3F%23%26%20%C3%BC@db.example.com:5432/postgres"
+    assert conninfo_to_dict(url) == {
+        "host": "db.example.com",
+        "port": "5432",
+        "dbname": "postgres",
+        "user": "postgres",
+        "password": "p@ss:w/rd%?#& ü",
+    }
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "fd00::1", "/var/run/postgresql"])
+def test_the_host_of_a_database_may_be_an_address_or_a_socket(host: str) -> None:
+    parts = {"ANCHORE_DB_HOST": host, "ANCHORE_DB_PORT": "5433", "ANCHORE_DB_NAME": "a/b", "ANCHORE_DB_USER": "u@x"}
+    url = loaded(parts).database_url.get_secret_value()
+    assert conninfo_to_dict(url) == {"host": host, "port": "5433", "dbname": "a/b", "user": "u@x"}
+
+
+def test_the_password_of_a_database_is_never_shown() -> None:
+    settings = loaded({"ANCHORE_DB_HOST": "db", "ANCHORE_DB_PASSWORD": CANARY})
+    assert CANARY in settings.database_url.get_secret_value()
+    assert CANARY not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("other", ["ANCHORE_DB_HOST", "ANCHORE_DB_PASSWORD", "ANCHORE_DB_PASSWORD_FILE"])
+def test_a_database_given_in_both_ways_is_refused(tmp_path: Path, other: str) -> None:
+    (tmp_path / "secret").write_text(CANARY)
+    value = str(tmp_path / "secret") if other.endswith("_FILE") else CANARY
+    message = refused({"ORCHESTRATOR_DATABASE_URL": "postgresql://db/x", other: value})
+    assert "ORCHESTRATOR_DATABASE_URL and " + other.removesuffix("_FILE") in message
+    assert CANARY not in message
+
+
+def test_parts_of_a_database_without_a_host_are_refused() -> None:
+    message = refused({"ANCHORE_DB_USER": "u", "ANCHORE_DB_PASSWORD": CANARY})
+    assert message.startswith("ANCHORE_DB_USER, ANCHORE_DB_PASSWORD: set without ANCHORE_DB_HOST")
+    assert CANARY not in message
+
+
+def test_a_url_in_the_file_may_be_made_of_the_parts(tmp_path: Path) -> None:
+    text = "orchestrator: {database_url: 'postgresql://${ANCHORE_DB_USER}@${ANCHORE_DB_HOST}/kai'}"
+    environ = config(tmp_path, text, ANCHORE_DB_USER="u", ANCHORE_DB_HOST="db")
+    assert loaded(environ).database_url.get_secret_value() == "postgresql://u@db/kai"
+    assert "ANCHORE_DB_NAME both say" in refused(environ | {"ANCHORE_DB_NAME": "other"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ORCHESTRATOR_TLS_CERTIFICATE_FILE": "c.pem"},
+        {"ORCHESTRATOR_TLS_KEY_FILE": "k.pem"},
+        {"ORCHESTRATOR_TLS_KEY_PASSPHRASE": CANARY},
+    ],
+)
+def test_half_of_tls_is_refused(given: dict[str, str]) -> None:
+    message = refused(given)
+    assert message.startswith("ORCHESTRATOR_TLS_")
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize("name", ["a/b", " x", "..", "x\n"])
+def test_a_name_that_no_cluster_can_have_is_refused(name: str) -> None:
+    assert refused({"ORCHESTRATOR_OWN_CLUSTER_NAME": name}).startswith("ORCHESTRATOR_OWN_CLUSTER_NAME: expected ")
