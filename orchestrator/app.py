@@ -45,7 +45,7 @@ from orchestrator.instance import (
 from orchestrator.kai.process import forbid_core_dumps, pdeathsig_wrapper
 from orchestrator.kai.runner import KaiRunner
 from orchestrator.kai.workdir import Workdirs, default_parent
-from orchestrator.model.instant import HOUR, SECOND
+from orchestrator.model.instant import HOUR, MICROSECOND, SECOND, Instant
 from orchestrator.model.network import NetworkRules
 from orchestrator.model.retention import Retention
 from orchestrator.settings import Settings
@@ -55,6 +55,7 @@ from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMis
 from orchestrator.store.ingest import IngestRules
 from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
 from orchestrator.store.sweep import SweepRules
+from orchestrator.tls import ServerTls
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -103,6 +104,7 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     forbid_core_dumps()
     os.umask(0o077)
     watch_children_without_threads()
+    tls = _open_tls(settings)
     db = Database(settings.database_url)
     if db.is_sqlite or settings.admin_password is None:
         make_data_dir(settings.data_dir)
@@ -128,21 +130,29 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
         # The stand-in is a script for the Python that runs us.
         path = os.pathsep.join([str(Path(sys.executable).parent), path])
     runner = _make_runner(settings, stack.enter_context(Workdirs.open(default_parent(os.environ))), path)
-    _warn(settings, runner, listener, path)
+    _warn(settings, runner, listener, path, tls)
     collector = _make_collector(settings, db, sealer, runner)
     stop = Stop()
     api = _make_api(settings, db=db, sealer=sealer, passwords=passwords, collector=collector, stop=stop)
-    server = _make_server(api, settings)
+    server = _make_server(api, settings, tls)
+    url = url_of(listener, scheme="https" if tls else "http")
 
     def announce() -> None:
-        _log.info("listening", url=url_of(listener), kai=settings.kai_binary, version=__version__)
+        _log.info("listening", url=url, kai=settings.kai_binary, version=__version__)
         if demo:
             password = None if settings.admin_password else password_file
-            sys.stdout.write(banner(url=url_of(listener), username=ADMIN, password_file=password))
+            sys.stdout.write(banner(url=url, username=ADMIN, password_file=password))
             sys.stdout.flush()
 
-    anyio.run(partial(serve, collector=collector, server=server, listener=listener, stop=stop, announce=announce))
+    anyio.run(
+        partial(serve, collector=collector, server=server, listener=listener, tls=tls, stop=stop, announce=announce)
+    )
     return 0
+
+
+def wall_clock() -> Instant:
+    """The machine's time."""
+    return time.time_ns() // 1000 * MICROSECOND
 
 
 class Stop:
@@ -157,7 +167,13 @@ class Stop:
 
 
 async def serve(
-    *, collector: CollectorLoop, server: uvicorn.Server, listener: socket, stop: Stop, announce: Callable[[], None]
+    *,
+    collector: CollectorLoop,
+    server: uvicorn.Server,
+    listener: socket,
+    stop: Stop,
+    announce: Callable[[], None],
+    tls: ServerTls | None = None,
 ) -> None:
     """Look and answer until SIGTERM or SIGINT; then claim nothing more, end the looks, drain the requests, return.
 
@@ -174,7 +190,11 @@ async def serve(
                     _end_for_sure(EXIT_FAILED)
 
     async def answer() -> None:
-        await server.serve(sockets=[listener])
+        async with anyio.create_task_group() as meanwhile:
+            if tls is not None:
+                meanwhile.start_soon(tls.keep_fresh, wall_clock)
+            await server.serve(sockets=[listener])
+            meanwhile.cancel_scope.cancel()
         if not stop.asked:
             raise RuntimeError("the HTTP server ended by itself")
 
@@ -240,7 +260,13 @@ def _network_rules(settings: Settings) -> NetworkRules:
     return NetworkRules(allowed=settings.allowed_networks, denied=settings.denied_networks)
 
 
-def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str) -> None:
+def _open_tls(settings: Settings) -> ServerTls | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return ServerTls(settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase)
+
+
+def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str, tls: ServerTls | None) -> None:
     """Say at start what would otherwise be found out late."""
     problem = runner.describe()
     if problem is not None:
@@ -250,11 +276,12 @@ def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str) ->
             "setpriv is not installed: if this service is killed, a running kai goes on until the next start",
             remedy="install util-linux",
         )
-    if not is_loopback(listener):
+    if tls is None and not is_loopback(listener):
         _log.warning(
             "passwords and tokens cross the network in plain HTTP",
             host=settings.host,
-            remedy="put a proxy with TLS before the service, or listen on 127.0.0.1",
+            remedy="set ORCHESTRATOR_TLS_CERTIFICATE_FILE and ORCHESTRATOR_TLS_KEY_FILE, put a proxy with TLS before "
+            "the service, or listen on 127.0.0.1",
         )
 
 
@@ -318,10 +345,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _make_server(api: ASGIApp, settings: Settings) -> uvicorn.Server:
+def _make_server(api: ASGIApp, settings: Settings, tls: ServerTls | None) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             api,
+            ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
             loop="asyncio",
             http="h11",
             ws="none",

@@ -3,6 +3,7 @@
 import signal
 import socket
 import sqlite3
+import ssl
 import stat
 import time
 from contextlib import closing
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from orchestrator.model.instant import SECOND, parse_instant
+from tests.certificates import make_pair
 from tests.e2e.server import CLUSTERS, Server, environment, processes_in, running_server, until
 
 
@@ -192,6 +194,35 @@ def test_a_password_is_made_once_and_put_in_a_file_that_only_its_owner_reads(dat
 def test_plain_http_for_everybody_is_warned_of(data_dir: Path) -> None:
     with running_server(data_dir, args=["--host", "0.0.0.0"]) as server:  # noqa: S104
         assert any("plain HTTP" in event["event"] for event in server.events())
+
+
+def test_https_with_a_certificate_from_files_that_may_be_renewed(data_dir: Path, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, days=3, passphrase="c4nary of a passphrase")
+    env = environment(**pair.environment(), ORCHESTRATOR_TLS_KEY_PASSPHRASE="c4nary of a passphrase")
+    with running_server(data_dir, args=["--host", "0.0.0.0"], env=env, ready=False) as server:  # noqa: S104
+        server.url = until(server._url, process=server.process, what=server.log)
+        assert server.url.startswith("https://127.0.0.1:")
+        trust = ssl.create_default_context(cafile=str(pair.certificate))
+        assert httpx.get(f"{server.url}/health", verify=trust).json() == {"status": "ok"}
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/health".replace("https", "http"))
+        # What is not TLS disturbs nobody else.
+        assert httpx.get(f"{server.url}/ready", verify=trust).status_code == 200
+        events = [event["event"] for event in server.events()]
+        assert any("expires at" in event for event in events)
+        assert not any("plain HTTP" in event for event in events)
+        assert "c4nary" not in server.output
+        assert server.stop() == 0
+
+
+def test_a_pair_of_tls_files_that_do_not_belong_together_is_refused(data_dir: Path, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path)
+    (tmp_path / "other").mkdir()
+    make_pair(tmp_path / "other").key.replace(pair.key)
+    with running_server(data_dir, env=environment(**pair.environment()), ready=False) as server:
+        assert server.process.wait(20) == 2
+        assert "does not belong to the certificate" in server.output
+        assert "Traceback" not in server.output
 
 
 def test_the_demo_shows_good_clusters_and_a_broken_one_and_starts_again(data_dir: Path) -> None:
