@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from peewee import fn
+
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.instant import Instant
 from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
@@ -50,6 +52,7 @@ class Claim:
 def claim_due(db: Database, *, limit: int, slow_limit: int, lease: int, interval: int) -> list[Claim]:
     """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
 
+    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck.
     At most `slow_limit` of them timed out last, so that clusters that hang leave room for the others. `lease` and
     `interval` are in microseconds.
     """
@@ -62,9 +65,8 @@ def claim_due(db: Database, *, limit: int, slow_limit: int, lease: int, interval
 def _due_rows(db: Database, now: Instant, which: Any, limit: int) -> list[dict[str, Any]]:
     if limit <= 0:
         return []
-    free = tables.Cluster.lease_until.is_null() | (tables.Cluster.lease_until < now)
-    query = tables.Cluster.select().where(tables.Cluster.due_at <= now, free, which)
-    query = query.order_by(tables.Cluster.due_at).limit(limit)
+    due_at = fn.coalesce(tables.Cluster.lease_until, tables.Cluster.due_at)
+    query = tables.Cluster.select().where(due_at <= now, which).order_by(due_at).limit(limit)
     return list(db.run(db.locking(query, skip_locked=True).dicts()))
 
 
@@ -110,8 +112,7 @@ def _identity(row: dict[str, Any]) -> str:
 
 def next_due_at(db: Database) -> Instant | None:
     """When the next cluster is due or its lease ends, None where there is no cluster."""
-    due = "CASE WHEN lease_until IS NULL OR lease_until < due_at THEN due_at ELSE lease_until END"
-    row = db.one(f"SELECT min({due}) FROM cluster")
+    row = db.one("SELECT min(coalesce(lease_until, due_at)) FROM cluster")
     return None if row[0] is None else int(row[0])
 
 
@@ -145,9 +146,13 @@ def lock_claimed(db: Database, claim: Claim) -> dict[str, Any]:
 def finish(db: Database, claim: Claim, result: RunResult, *, interval: int) -> None:
     """End the look: record its run, count failures and time-outs, release the lease, set the next due time.
 
-    A look that was asked for meanwhile is due at once. Raises ClaimLost, and then records nothing: see `discard`.
+    A look that was asked for meanwhile is due at once. Done again, it changes nothing. Raises ClaimLost, and then
+    records nothing: see `discard`.
     """
     row = lock_claimed(db, claim)
+    if row["run_id"] != claim.run_id:
+        # Stored already: the database went away before it could say so, and the look was stored once more.
+        return
     now = db.now()
     timeouts = row["timeouts"] + 1 if result.state is RunState.TIMED_OUT else 0
     due_at = next_due(_identity(row), interval=interval, timeouts=timeouts, now=now)

@@ -148,6 +148,34 @@ def test_lost_lease_is_taken_over_and_the_older_result_refused(fleet: Fleet, clo
     assert fleet.states("a") == [RunState.SUCCEEDED, RunState.INTERRUPTED]
 
 
+def test_cluster_of_a_dead_process_is_taken_over_when_its_lease_ends(fleet: Fleet, clock: Clock) -> None:
+    """And not only when its next look would have been due."""
+    fleet.add("a")
+    fleet.claim()
+    clock.advance(LEASE - SECOND)
+    assert fleet.claim() == []
+    assert fleet.find("a").due_at > clock.now + SECOND
+    clock.advance(SECOND)
+    [claim] = fleet.claim()
+    assert fleet.states("a") == [RunState.RUNNING, RunState.INTERRUPTED]
+    fleet.finish(claim, SUCCESS)
+    assert fleet.claim() == []
+
+
+def test_result_that_is_stored_twice_counts_once(fleet: Fleet, clock: Clock) -> None:
+    """As it happens when the database commits and cannot say so any more."""
+    fleet.add("a")
+    [claim] = fleet.claim()
+    for _ in range(2):
+        fleet.finish(claim, FAILURE)
+        clock.advance(SECOND)
+    cluster = fleet.find("a")
+    assert cluster.failures == 1
+    assert cluster.last_run is not None
+    assert cluster.last_run.finished_at == clock.now - 2 * SECOND
+    assert fleet.states("a") == [RunState.FAILED]
+
+
 def test_claims_given_back_are_due_at_once(fleet: Fleet) -> None:
     fleet.add("a", "b")
     claimed = fleet.claim()
@@ -196,7 +224,7 @@ def test_next_due_is_the_earliest_that_nobody_holds(fleet: Fleet, clock: Clock) 
     fleet.add("a")
     assert next_due_at() == clock.now
     [claim] = fleet.claim()
-    assert next_due_at() >= clock.now + LEASE
+    assert next_due_at() == clock.now + LEASE
     fleet.finish(claim, SUCCESS)
     assert next_due_at() == fleet.find("a").due_at
 
