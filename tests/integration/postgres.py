@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -88,13 +88,49 @@ def running_server() -> Iterator[PostgresServer]:
 
     Raises PostgresUnavailableError where no server is installed, or the one that is cannot be started.
     """
+    with restartable_server() as restartable:
+        yield restartable.server
+
+
+class RestartableServer:
+    """A server that is stopped and started again, on the same port and with the same data."""
+
+    def __init__(self, server: PostgresServer, launch: "Callable[[], subprocess.Popen[bytes]]") -> None:
+        self.server = server
+        self._launch = launch
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return once it answers."""
+        self._process = self._launch()
+
+    def stop(self, *, crash: bool = False) -> None:
+        """End it without waiting for its clients; with `crash` as a power failure would, to be recovered from."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
+        try:
+            process.wait(STOP_DEADLINE_SEC)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def restartable_server() -> Iterator[RestartableServer]:
+    """Start a server, yield it, and stop it; raises as `running_server` does."""
     binaries = find_binaries()
     user = server_user()
     with _directory(user) as directory:
         server = PostgresServer(port=_free_port(), user=SUPERUSER, password=secrets.token_hex(8))
         data = _initialise(binaries, directory, user, server.password)
-        with _serving(server, binaries, directory, data, user):
-            yield server
+        restartable = RestartableServer(server, lambda: _serve(server, binaries, directory, data, user))
+        try:
+            restartable.start()
+            yield restartable
+        finally:
+            restartable.stop()
 
 
 @contextlib.contextmanager
@@ -179,10 +215,10 @@ def _initialise(binaries: Path, directory: Path, user: pwd.struct_passwd | None,
     raise PostgresUnavailableError(f"{binaries}/initdb failed: {complaint.strip()[-1000:]}")
 
 
-@contextlib.contextmanager
-def _serving(
+def _serve(
     server: PostgresServer, binaries: Path, directory: Path, data: Path, user: pwd.struct_passwd | None
-) -> Iterator[None]:
+) -> "subprocess.Popen[bytes]":
+    """Start the server on its data and return its process once it answers."""
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(server.port)]
     for name, value in SERVER_SETTINGS.items():
         command += ["-c", f"{name}={value}"]
@@ -194,14 +230,11 @@ def _serving(
         process = _start(command, directory, user, stderr=output)
     try:
         _wait_until_ready(server, process, log)
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)  # "fast shutdown": do not wait for clients
-        try:
-            process.wait(STOP_DEADLINE_SEC)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    except PostgresUnavailableError:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
 def _free_port() -> int:
