@@ -22,7 +22,7 @@ class Schemas:
             ref_template=_PREFIX + "{model}",
             schema_generator=_Generator,
         )
-        self.definitions: dict[str, JsonSchemaValue] = definitions["$defs"]
+        self.definitions: dict[str, JsonSchemaValue] = definitions.get("$defs", {})
         """The models' schemas, by name."""
 
     def of(self, shape: Any, mode: Mode) -> JsonSchemaValue:

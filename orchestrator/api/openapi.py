@@ -20,6 +20,7 @@ from orchestrator.api.errors import (
     error_document,
     internal_error,
     invalid_fields,
+    path_not_found,
 )
 from orchestrator.api.json_schemas import Mode, Schemas
 from orchestrator.api.query import QueryParameter, unknown_parameter
@@ -183,7 +184,8 @@ def _refusals(operation: Operation | OpenOperation, method: str, path: str) -> l
         *operation.refusals,
     ]
     if _CLUSTER_IN_PATH in path:
-        found.append(KNOWN_REFUSALS[ClusterNotFound])
+        # The second is for a name that no path can hold.
+        found += [KNOWN_REFUSALS[ClusterNotFound], path_not_found()]
     if method not in SAFE_METHODS:
         found.append(cross_site_request())
     if operation.body is not None:

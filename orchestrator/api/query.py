@@ -20,9 +20,16 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The parameters of a request, each known, given once, and not empty."""
+    """The parameters of a request, each one that its operation is said to take, given once, and not empty."""
 
     values: dict[str, str]
+    known: frozenset[str]
+
+    def get(self, name: str) -> str | None:
+        """A parameter as it was given, if it was. LookupError for one that the operation does not say it takes."""
+        if name not in self.known:
+            raise LookupError(f"the operation is not described as taking {name}")
+        return self.values.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,7 @@ class TextParameter:
 
     def read(self, query: Query) -> str | None:
         """The value, None when it was not given. Raises InvalidField."""
-        value = query.values.get(self.name)
+        value = query.get(self.name)
         if value is not None and self.choices and value not in self.choices:
             raise InvalidField(self.name, f"expected {' or '.join(self.choices)}")
         return value
@@ -59,7 +66,7 @@ class NumberParameter:
 
     def read(self, query: Query) -> int | None:
         """The value, None when it was not given. Raises InvalidField."""
-        value = query.values.get(self.name)
+        value = query.get(self.name)
         if value is None:
             return None
         if not _WHOLE_NUMBER.fullmatch(value) or not self.low <= int(value) <= self.high:
@@ -82,7 +89,7 @@ class BooleanParameter:
 
     def read(self, query: Query) -> bool | None:
         """The value, None when it was not given. Raises InvalidField."""
-        value = query.values.get(self.name)
+        value = query.get(self.name)
         if value is None:
             return None
         if value.lower() not in _BOOLEANS:
@@ -98,7 +105,7 @@ class BooleanParameter:
 QueryParameter: TypeAlias = TextParameter | NumberParameter | BooleanParameter
 
 
-def parse_query(request: Request, known: Collection[str]) -> Query:
+def parse_query(request: Request, known: frozenset[str]) -> Query:
     """The query of a request. Raises InvalidField for a parameter that is not `known`, empty or given twice."""
     try:
         pairs = parse_qsl(
@@ -118,7 +125,7 @@ def parse_query(request: Request, known: Collection[str]) -> Query:
         if not value or "\x00" in value:
             raise InvalidField(name, "expected a value, without NUL")
         values[name] = value
-    return Query(values)
+    return Query(values, known)
 
 
 def unknown_parameter(name: str, known: Collection[str]) -> InvalidField:
