@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from orchestrator import __version__
 from orchestrator.api.app import create_api
 from orchestrator.catalog.access import ADMIN, Access
-from orchestrator.catalog.bootstrap import UnusablePassword, ensure_admin
+from orchestrator.catalog.bootstrap import OwnCluster, UnusablePassword, ensure_admin, ensure_own_cluster
 from orchestrator.catalog.clusters import ClusterCatalog
 from orchestrator.catalog.inventory import InventoryCatalog
 from orchestrator.catalog.passwords import Passwords
@@ -31,6 +31,7 @@ from orchestrator.catalog.system import System
 from orchestrator.collector.ledger import Ledger
 from orchestrator.collector.look import Looker
 from orchestrator.collector.loop import CollectorLoop, Pace
+from orchestrator.collector.pod import SERVICE_ACCOUNT_DIR, NotInKubernetes, Pod
 from orchestrator.config_file import SettingsError
 from orchestrator.demo import add_demo_clusters, banner, demo_settings
 from orchestrator.instance import (
@@ -83,7 +84,7 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     try:
         with ExitStack() as stack:
             return _run(demo_settings(settings) if demo else settings, stack, demo=demo)
-    except (SettingsError, StartRefused, SchemaMismatch, SealingKeyError, UnusablePassword) as error:
+    except (SettingsError, StartRefused, NotInKubernetes, SchemaMismatch, SealingKeyError, UnusablePassword) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USAGE
     except OSError as error:
@@ -105,6 +106,7 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     os.umask(0o077)
     watch_children_without_threads()
     tls = _open_tls(settings)
+    pod = _own_pod(settings)
     db = Database(settings.database_url)
     if db.is_sqlite or settings.admin_password is None:
         make_data_dir(settings.data_dir)
@@ -125,13 +127,15 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
         _log.info("the password that was made for the user admin is in a file", file=str(password_file))
     if demo:
         db.writing(partial(_add_demo_clusters, db, sealer))
+    if pod is not None:
+        _add_own_cluster(db, sealer, pod)
     path = os.environ.get("PATH", os.defpath)
     if demo:
         # The stand-in is a script for the Python that runs us.
         path = os.pathsep.join([str(Path(sys.executable).parent), path])
     runner = _make_runner(settings, stack.enter_context(Workdirs.open(default_parent(os.environ))), path)
     _warn(settings, runner, listener, path, tls)
-    collector = _make_collector(settings, db, sealer, runner)
+    collector = _make_collector(settings, db, sealer, runner, pod)
     stop = Stop()
     api = _make_api(settings, db=db, sealer=sealer, passwords=passwords, collector=collector, stop=stop)
     server = _make_server(api, settings, tls)
@@ -243,6 +247,23 @@ def _add_demo_clusters(db: Database, sealer: Sealer) -> None:
     add_demo_clusters(db, sealer, ensure_account(db, ADMIN).id)
 
 
+def _own_pod(settings: Settings) -> Pod | None:
+    if settings.own_cluster_name is None:
+        return None
+    return Pod.around(settings.own_cluster_name, os.environ, SERVICE_ACCOUNT_DIR)
+
+
+def _add_own_cluster(db: Database, sealer: Sealer, pod: Pod) -> None:
+    unit = partial(ensure_own_cluster, db, sealer, cluster_name=pod.cluster_name, server=pod.server)
+    if db.writing(unit) is not OwnCluster.TAKEN:
+        return
+    _log.warning(
+        "the own cluster is not looked at with the pod's service account: a cluster of that name is stored already",
+        cluster=pod.cluster_name,
+        remedy="delete that cluster and start again, or give the own cluster another name",
+    )
+
+
 def _make_runner(settings: Settings, workdirs: Workdirs, path: str) -> KaiRunner:
     return KaiRunner(
         binary=settings.kai_binary,
@@ -285,7 +306,9 @@ def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str, tl
         )
 
 
-def _make_collector(settings: Settings, db: Database, sealer: Sealer, runner: KaiRunner) -> CollectorLoop:
+def _make_collector(
+    settings: Settings, db: Database, sealer: Sealer, runner: KaiRunner, pod: Pod | None
+) -> CollectorLoop:
     interval = settings.report_interval_sec * SECOND
     retention = Retention(settings.image_ttl_days)
     ledger = Ledger(
@@ -304,9 +327,10 @@ def _make_collector(settings: Settings, db: Database, sealer: Sealer, runner: Ka
             run_history_days=settings.run_history_days,
             run_history_per_cluster=settings.run_history_per_cluster,
         ),
+        own_cluster=pod.cluster_name if pod else None,
     )
     # Others look again when the lease is over, so a result is tried to be stored for less than that.
-    looker = Looker(ledger, sealer, runner, storing_seconds=settings.lease_sec * 2 / 3)
+    looker = Looker(ledger, sealer, runner, storing_seconds=settings.lease_sec * 2 / 3, pod=pod)
     pace = Pace(max_concurrent_runs=settings.max_concurrent_runs, renew_seconds=settings.lease_sec / 3)
     return CollectorLoop(ledger, looker, pace)
 

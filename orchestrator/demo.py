@@ -1,6 +1,7 @@
 """The demo: three clusters that a stand-in for kai plays, one of them broken on purpose, on an inventory of its own."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -51,7 +52,8 @@ def demo_settings(settings: Settings) -> Settings:
         )
     if not STAND_IN.is_file():
         raise SettingsError(f"--demo needs {STAND_IN}, which is not there; run it from a checkout")
-    changes = {"data_dir": settings.data_dir / "demo", "kai_binary": str(STAND_IN)}
+    changes: dict[str, Any] = {"data_dir": settings.data_dir / "demo", "kai_binary": str(STAND_IN)}
+    changes["own_cluster_name"] = None
     if "report_interval_sec" not in settings.model_fields_set:
         changes["report_interval_sec"] = INTERVAL_SECONDS
     return Settings.model_validate(settings.model_dump(exclude_unset=True) | changes)

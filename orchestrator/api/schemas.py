@@ -113,7 +113,7 @@ class InventoryClusterBody(Taken):
 class InventoryClusterConfig(Given):
     """How a cluster is reached; the credential is always masked."""
 
-    credential_type: CredentialType
+    credential_type: Literal["token", "private_key"]
     namespaces: Annotated[list[str], Field(description="Empty, or with all in it: every one", examples=[["all"]])]
     cluster_server: Annotated[str, Field(description="https URL of the API server", examples=[_SERVER])]
     cluster_certificate: Annotated[
@@ -129,6 +129,13 @@ class InventoryCluster(Given):
     cluster_name: ClusterName
     inventory_type: InventoryType
     cluster_config: InventoryClusterConfig
+    own_cluster: Annotated[
+        bool,
+        Field(
+            description="Whether it is the cluster that the service runs in, looked at with the token of its own pod",
+            examples=[False],
+        ),
+    ]
     created_at: Timestamp
     last_updated: Timestamp
     warnings: Annotated[list[str], Field(examples=[[]])]
@@ -141,13 +148,14 @@ class InventoryCluster(Given):
             cluster_name=config.cluster_name,
             inventory_type=INVENTORY_TYPE,
             cluster_config=InventoryClusterConfig(
-                credential_type=config.credential_type,
+                credential_type="private_key" if config.credential_type is CredentialType.PRIVATE_KEY else "token",
                 namespaces=list(config.namespaces),
                 cluster_server=config.server,
                 cluster_certificate=config.cluster_certificate,
                 client_certificate=config.client_certificate,
                 credential=MASK,
             ),
+            own_cluster=config.is_own,
             created_at=format_instant(view.cluster.created_at),
             last_updated=format_instant(view.cluster.updated_at),
             warnings=view.warnings,

@@ -1,4 +1,4 @@
-"""The first user: made at start, so that there is never a default password."""
+"""What a start sees to: the first user, so that there is never a default password, and the service's own cluster."""
 
 import secrets
 from collections.abc import Callable
@@ -9,10 +9,14 @@ from pydantic import SecretStr
 
 from orchestrator.catalog.access import ADMIN
 from orchestrator.catalog.passwords import MAX_PASSWORD_CHARACTERS, Passwords
-from orchestrator.store import accounts, audit
+from orchestrator.store import accounts, audit, clusters
 from orchestrator.store.accounts import User
+from orchestrator.store.clusters import OwnCluster
 from orchestrator.store.database import Database
 from orchestrator.store.private_files import write_new_private_file
+from orchestrator.store.sealing import Sealer
+
+__all__ = ["OwnCluster", "UnusablePassword", "ensure_admin", "ensure_own_cluster", "make_password"]
 
 _BY_THE_SERVICE: Final = "(service)"
 
@@ -55,6 +59,23 @@ def ensure_admin(
         # Another replica was first: this password opens nothing.
         password_file.unlink()
     return None
+
+
+def ensure_own_cluster(db: Database, sealer: Sealer, *, cluster_name: str, server: str) -> OwnCluster:
+    """See to it that the cluster that the service runs in is stored, in the administrator's account; a unit of work
+    that writes."""
+    account_id = accounts.ensure_account(db, ADMIN).id
+    stored = clusters.put_own(db, sealer, account_id, cluster_name, server)
+    if stored in {OwnCluster.ADDED, OwnCluster.MOVED}:
+        audit.record(
+            db,
+            account_id=account_id,
+            username=_BY_THE_SERVICE,
+            action="cluster.add" if stored is OwnCluster.ADDED else "cluster.replace",
+            subject=cluster_name,
+            detail=f"own cluster, server {server}",
+        )
+    return stored
 
 
 def _checked(password: SecretStr, where: str) -> SecretStr:

@@ -18,14 +18,25 @@ from orchestrator.store.sweep import Source, SweepRules, sources, sweep_runs, sw
 class Ledger:
     """The database as the loop sees it. Every method raises DatabaseUnavailable, and has then written nothing."""
 
-    def __init__(self, db: Database, *, interval: int, lease: int, rules: IngestRules, sweep_rules: SweepRules) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        interval: int,
+        lease: int,
+        rules: IngestRules,
+        sweep_rules: SweepRules,
+        own_cluster: str | None = None,
+    ) -> None:
         """`interval` is the time from look to look, `lease` how long others stay away from a claimed cluster, both
-        in microseconds."""
+        in microseconds. `own_cluster` is the name of the cluster that this process runs in, if it is to be looked
+        at."""
         self._db = db
         self._interval = interval
         self._lease = lease
         self._rules = rules
         self._sweep_rules = sweep_rules
+        self._own_cluster = own_cluster
 
     async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
         """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last.
@@ -35,7 +46,12 @@ class Ledger:
 
         def unit() -> tuple[list[Claim], float | None]:
             claimed = claims.claim_due(
-                self._db, limit=limit, slow_limit=slow_limit, lease=self._lease, interval=self._interval
+                self._db,
+                limit=limit,
+                slow_limit=slow_limit,
+                lease=self._lease,
+                interval=self._interval,
+                own_cluster=self._own_cluster,
             )
             return claimed, self._wait()
 
@@ -46,7 +62,7 @@ class Ledger:
         return await self._db.read(self._wait)
 
     def _wait(self) -> float | None:
-        due_at = claims.next_due_at(self._db)
+        due_at = claims.next_due_at(self._db, own_cluster=self._own_cluster)
         return None if due_at is None else (due_at - self._db.now()) / SECOND
 
     async def renew(self, held: Sequence[Claim]) -> set[int]:

@@ -3,10 +3,13 @@
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from orchestrator.collector.ledger import Ledger
+from orchestrator.collector.pod import Pod, ServiceAccountUnreadable
 from orchestrator.kai.runner import KaiRunner
+from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.run import Reason, RunResult, RunState
 from orchestrator.store.claims import Claim
 from orchestrator.store.database import DatabaseUnavailable
@@ -26,14 +29,17 @@ class Looker:
         *,
         storing_seconds: float,
         retry_seconds: float = 1.0,
+        pod: Pod | None = None,
     ) -> None:
         """`storing_seconds` is how long a result is tried to be stored while the database is away, every
-        `retry_seconds`: no longer than a lease lasts, since then somebody looks again anyway."""
+        `retry_seconds`: no longer than a lease lasts, since then somebody looks again anyway. `pod` is the one that
+        this process runs in, where the cluster around it is to be looked at as well."""
         self._ledger = ledger
         self._sealer = sealer
         self._runner = runner
         self._storing_seconds = storing_seconds
         self._retry_seconds = retry_seconds
+        self._pod = pod
 
     async def look(self, claim: Claim, end_renewal: Callable[[], None]) -> None:
         """Look at the cluster, store what came of it, log it.
@@ -42,14 +48,29 @@ class Looker:
         inside the transaction. A result that cannot be stored is dropped: the cluster is looked at again.
         """
         try:
-            config = claim.open(self._sealer)
+            config = await self._open(claim)
         except CannotUnseal:
             end_renewal()
             await self._store(claim, lambda: self._ledger.fail(claim, UNREADABLE_CREDENTIAL))
             return
+        except ServiceAccountUnreadable as problem:
+            unreadable = RunResult(state=RunState.FAILED, reason=problem.reason)
+            end_renewal()
+            await self._store(claim, lambda: self._ledger.fail(claim, unreadable))
+            return
         look = await self._runner.look(config)
         end_renewal()
         await self._store(claim, lambda: self._ledger.store(claim, config, look))
+
+    async def _open(self, claim: Claim) -> ClusterConfig:
+        """The config with its credential: the stored one, or for the own cluster the pod's, as it is now. Raises
+        CannotUnseal and ServiceAccountUnreadable."""
+        config = claim.open(self._sealer)
+        if not config.is_own:
+            return config
+        if self._pod is None:
+            raise RuntimeError("the own cluster of another process was claimed")
+        return await anyio.to_thread.run_sync(self._pod.complete, config)
 
     async def fail(self, claim: Claim, error: Exception) -> None:
         """Record that a bug of ours ended the look."""

@@ -42,6 +42,9 @@ def _user(config: ClusterConfig) -> dict[str, str]:
     credential = config.credential.get_secret_value()
     if config.credential_type is CredentialType.TOKEN:
         return {"token": normalise_token(credential)}
+    if config.credential_type is CredentialType.SERVICE_ACCOUNT:
+        # A kubeconfig without a credential is one that kai would complete by itself.
+        raise ValueError("the pod's token has to be put in first")
     return {
         "client-certificate-data": certificate_data(config.client_certificate or ""),
         "client-key-data": certificate_data(credential),

@@ -30,6 +30,9 @@ class CredentialType(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - the name of a kind of credential
     PRIVATE_KEY = "private_key"
+    SERVICE_ACCOUNT = "service_account"
+    """That of the pod that the service itself runs in: its token is read at each look and never stored. No client can
+    ask for it, and clients are told `token`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,11 @@ class ClusterConfig:
     credential: SecretStr = field(repr=False)
     namespaces: tuple[str, ...] = ()
     inventory_type: str = INVENTORY_TYPE
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the cluster that the service runs in, looked at with its pod's service account."""
+        return self.credential_type is CredentialType.SERVICE_ACCOUNT
 
     @property
     def asked_namespaces(self) -> frozenset[str] | None:

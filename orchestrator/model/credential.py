@@ -59,6 +59,8 @@ def warnings_for(config: ClusterConfig, now: Instant) -> list[str]:
 
     Never raises: a config whose contents are wrong is stored all the same, and its looks say what kai makes of it.
     """
+    if config.is_own:
+        return []  # It is read, and judged, at each look.
     warnings = list(_ca_warnings(config.cluster_certificate, now))
     credential = config.credential.get_secret_value()
     if config.credential_type is CredentialType.TOKEN:

@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import fn
 
-from orchestrator.model.cluster import ClusterConfig
+from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.instant import Instant
 from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
 from orchestrator.model.schedule import next_due
@@ -49,16 +49,22 @@ class Claim:
         return open_config(sealer, self.row)
 
 
-def claim_due(db: Database, *, limit: int, slow_limit: int, lease: int, interval: int) -> list[Claim]:
+def claim_due(
+    db: Database, *, limit: int, slow_limit: int, lease: int, interval: int, own_cluster: str | None = None
+) -> list[Claim]:
     """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
 
     One that is being looked at is due when its lease ends: whoever holds it is gone or stuck.
     At most `slow_limit` of them timed out last, so that clusters that hang leave room for the others. `lease` and
-    `interval` are in microseconds.
+    `interval` are in microseconds. `own_cluster` is the name of the cluster that this process runs in: one that was
+    stored as another process's own can only be looked at from there.
     """
     now = db.now()
-    rows = _due_rows(db, now, tables.Cluster.timeouts == 0, limit)
-    rows += _due_rows(db, now, tables.Cluster.timeouts > 0, min(slow_limit, limit - len(rows)))
+    ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
+        tables.Cluster.cluster_name == (own_cluster or "")
+    )
+    rows = _due_rows(db, now, ours & (tables.Cluster.timeouts == 0), limit)
+    rows += _due_rows(db, now, ours & (tables.Cluster.timeouts > 0), min(slow_limit, limit - len(rows)))
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
 
 
@@ -110,10 +116,14 @@ def _identity(row: dict[str, Any]) -> str:
     return f"{row['account_id']}/{row['inventory_type']}/{row['cluster_name']}"
 
 
-def next_due_at(db: Database) -> Instant | None:
-    """When the next cluster is due or its lease ends, None where there is no cluster."""
-    row = db.one("SELECT min(coalesce(lease_until, due_at)) FROM cluster")
-    return None if row[0] is None else int(row[0])
+def next_due_at(db: Database, *, own_cluster: str | None = None) -> Instant | None:
+    """When the next cluster that `claim_due` may claim is due or its lease ends, None where there is no cluster."""
+    rows = db.rows(
+        "SELECT coalesce(lease_until, due_at) FROM cluster WHERE credential_type <> ? OR cluster_name = ? "
+        "ORDER BY coalesce(lease_until, due_at) LIMIT 1",
+        (CredentialType.SERVICE_ACCOUNT.value, own_cluster or ""),
+    )
+    return int(rows[0][0]) if rows else None
 
 
 def renew(db: Database, claims: Sequence[Claim], *, lease: int) -> set[int]:

@@ -1,6 +1,8 @@
 """The configured clusters: making, reading, changing and deleting them. Who may look at one, and when: claims.py."""
 
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
+from enum import StrEnum
 from typing import Any, Final
 
 import orjson
@@ -27,6 +29,17 @@ class ClusterExists(Exception):
 
 class ClusterNotFound(Exception):
     """The account has no cluster of this name."""
+
+
+class OwnCluster(StrEnum):
+    """What storing the cluster that the service runs in came to."""
+
+    ADDED = "added"
+    MOVED = "moved"
+    """Its API server has another address than before."""
+    KEPT = "kept"
+    TAKEN = "taken"
+    """The account has another cluster of that name, with a credential of its own, which stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +97,33 @@ def add(db: Database, sealer: Sealer, account_id: int, config: ClusterConfig) ->
     return find(db, sealer, account_id, config.cluster_name)
 
 
+def put_own(db: Database, sealer: Sealer, account_id: int, cluster_name: str, server: str) -> OwnCluster:
+    """Store the cluster that the service runs in, without a credential, or bring its address up to date."""
+    config = ClusterConfig(
+        cluster_name=cluster_name,
+        server=server,
+        cluster_certificate=None,
+        client_certificate=None,
+        credential_type=CredentialType.SERVICE_ACCOUNT,
+        credential=NO_CREDENTIAL,
+    )
+    try:
+        add(db, sealer, account_id, config)
+    except ClusterExists:
+        row = _row(db, db.locking(_named(account_id, cluster_name)), cluster_name)
+        if row["credential_type"] != CredentialType.SERVICE_ACCOUNT.value:
+            return OwnCluster.TAKEN
+        if row["server"] == server:
+            return OwnCluster.KEPT
+        now = db.now()
+        change = tables.Cluster.update(
+            server=server, generation=tables.Cluster.generation + 1, updated_at=now, due_at=now
+        )
+        db.run(change.where(tables.Cluster.id == row["id"]))
+        return OwnCluster.MOVED
+    return OwnCluster.ADDED
+
+
 def list_all(db: Database, sealer: Sealer, account_id: int) -> list[Cluster]:
     """Every cluster of the account, by name."""
     query = tables.Cluster.select().where(tables.Cluster.account_id == account_id)
@@ -109,12 +149,16 @@ def replace(
 
     The generation grows, so that a look begun before is not stored. With `keep_credential` the stored credential
     stays, which is refused with InvalidField where the new config would carry it elsewhere. Namespaces that are no
-    longer looked at are no longer present, as if the cluster were deleted.
+    longer looked at are no longer present, as if the cluster were deleted. Of the cluster that the service runs in
+    nothing but the namespaces can be replaced: InvalidField for anything else.
     """
     source_id = lock_source(db, account_id, config.inventory_type, config.cluster_name)
     row = _row(db, db.locking(_named(account_id, config.cluster_name)), config.cluster_name)
+    stored = _config(row, NO_CREDENTIAL)
+    if stored.is_own:
+        config = _still_own(config, stored, keep_credential=keep_credential)
     if keep_credential:
-        if not config.same_destination(_config(row, NO_CREDENTIAL)):
+        if not config.same_destination(stored):
             raise InvalidField(
                 "cluster_config.credential",
                 "give the credential again: the stored one is kept only while server, certificates and "
@@ -144,6 +188,18 @@ def replace(
             retention=retention,
         )
     return find(db, sealer, account_id, config.cluster_name)
+
+
+def _still_own(config: ClusterConfig, stored: ClusterConfig, *, keep_credential: bool) -> ClusterConfig:
+    """The config as one of the own cluster, for clients speak of its token. Raises InvalidField."""
+    own = with_changes(config, credential_type=CredentialType.SERVICE_ACCOUNT)
+    if not keep_credential or config.credential_type is not CredentialType.TOKEN or not own.same_destination(stored):
+        raise InvalidField(
+            "cluster_config",
+            "this is the cluster that the service runs in, looked at with its own service account: only namespaces "
+            "can be changed; send the rest as it is, with ****** as credential",
+        )
+    return own
 
 
 def delete(db: Database, account_id: int, cluster_name: str, *, retention: Retention) -> None:

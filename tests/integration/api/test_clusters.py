@@ -46,6 +46,7 @@ async def test_a_cluster_is_stored_and_given_back_masked(service: Service, clien
             "client_certificate": "def",
             "credential": "******",
         },
+        "own_cluster": False,
         "created_at": format_instant(BEGIN),
         "last_updated": format_instant(BEGIN),
         "warnings": response.json()["warnings"],

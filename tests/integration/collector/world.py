@@ -92,11 +92,12 @@ class World:
         }
         return KaiRunner(**(usual | options))
 
-    def ledger(self, *, lease: int = MINUTE, interval: int = INTERVAL) -> Ledger:
+    def ledger(self, *, lease: int = MINUTE, interval: int = INTERVAL, own_cluster: str | None = None) -> Ledger:
         return Ledger(
             self.db,
             interval=interval,
             lease=lease,
+            own_cluster=own_cluster,
             rules=IngestRules(retention=RETENTION, pace=2 * INTERVAL, gap=24 * HOUR),
             sweep_rules=SweepRules(
                 retention=RETENTION, presence_days=400, run_history_days=7, run_history_per_cluster=1000

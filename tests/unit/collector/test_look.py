@@ -8,8 +8,10 @@ import pytest
 
 from orchestrator.collector.ledger import result_of
 from orchestrator.collector.look import Looker, tripped_over
+from orchestrator.demo import demo_clusters
 from orchestrator.kai.reasons import ReasonCode
 from orchestrator.kai.runner import Look
+from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.report import InventoryReport, NamespaceReport
 from orchestrator.model.run import Reason, RunResult, RunState
 from orchestrator.store.database import DatabaseUnavailable
@@ -125,8 +127,9 @@ async def test_renewal_ends_before_the_result_is_stored() -> None:
     class Claim:
         cluster_name, account_id, run_id = "shop", 1, 1
 
-        def open(self, _sealer: Any) -> None:
+        def open(self, _sealer: Any) -> ClusterConfig:
             steps.append("opened")
+            return demo_clusters()[0]
 
     looker = Looker(cast(Any, Ledger()), cast(Any, None), cast(Any, Runner()), storing_seconds=1)
     await looker.look(cast(Any, Claim()), lambda: steps.append("renewal ended"))

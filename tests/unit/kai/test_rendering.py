@@ -66,6 +66,11 @@ def test_a_kubeconfig_with_a_client_certificate_holds_no_token() -> None:
     ]
 
 
+def test_the_pods_own_token_has_to_be_put_in_first() -> None:
+    with pytest.raises(ValueError, match="the pod's token"):
+        render_kubeconfig(config(credential="", kind=CredentialType.SERVICE_ACCOUNT))
+
+
 def test_a_client_certificate_beside_a_token_is_left_out() -> None:
     assert kubeconfig(config(client=PEM))["users"] == [{"name": "look", "user": {"token": "token"}}]
 
