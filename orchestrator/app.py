@@ -19,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from orchestrator import __version__
-from orchestrator.api.app import create_api
+from orchestrator.api.app import create_api, create_probes
 from orchestrator.catalog.access import ADMIN, Access
 from orchestrator.catalog.bootstrap import OwnCluster, UnusablePassword, ensure_admin, ensure_own_cluster
 from orchestrator.catalog.clusters import ClusterCatalog
@@ -108,43 +108,30 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     tls = _open_tls(settings)
     pod = _own_pod(settings)
     db = Database(settings.database_url)
-    if db.is_sqlite or settings.admin_password is None:
-        make_data_dir(settings.data_dir)
-    if db.is_sqlite:
-        stack.enter_context(only_service_in(settings.data_dir))
-    listener = stack.enter_context(listen(settings.host, settings.port))
-    stack.enter_context(closing(db))
+    listener = _take_place(settings, db, stack)
     _migrate(db)
-    if db.is_sqlite and (released := db.writing(partial(release_all, db))):
-        _log.info("the last run of the service was killed; its looks are done again", looks=released)
     sealer = db.writing(
         partial(open_sealer, db, keys=settings.sealing_keys, key_file=settings.data_dir / SEALING_KEY_FILE)
     )
-    passwords = Passwords()
-    password_file = settings.data_dir / PASSWORD_FILE
-    ensure_admin(db, passwords, password=settings.admin_password, password_file=password_file)
-    if settings.admin_password is None and password_file.exists():
-        _log.info("the password that was made for the user admin is in a file", file=str(password_file))
     if demo:
         db.writing(partial(_add_demo_clusters, db, sealer))
     if pod is not None:
         _add_own_cluster(db, sealer, pod)
-    path = os.environ.get("PATH", os.defpath)
-    if demo:
-        # The stand-in is a script for the Python that runs us.
-        path = os.pathsep.join([str(Path(sys.executable).parent), path])
-    runner = _make_runner(settings, stack.enter_context(Workdirs.open(default_parent(os.environ))), path)
-    _warn(settings, runner, listener, path, tls)
-    collector = _make_collector(settings, db, sealer, runner, pod)
+    collector = None
+    if settings.role != "api":
+        collector = _open_collector(settings, db, sealer, pod, stack, demo=demo)
     stop = Stop()
-    api = _make_api(settings, db=db, sealer=sealer, passwords=passwords, collector=collector, stop=stop)
+    api = _open_api(settings, db, sealer, collector, stop)
+    if _answers(settings) and tls is None and not is_loopback(listener):
+        _warn_of_plain_http(settings)
     server = _make_server(api, settings, tls)
     url = url_of(listener, scheme="https" if tls else "http")
 
     def announce() -> None:
-        _log.info("listening", url=url, kai=settings.kai_binary, version=__version__)
+        kai = settings.kai_binary if collector else None
+        _log.info("listening", url=url, role=settings.role, kai=kai, version=__version__)
         if demo:
-            password = None if settings.admin_password else password_file
+            password = None if settings.admin_password else settings.data_dir / PASSWORD_FILE
             sys.stdout.write(banner(url=url, username=ADMIN, password_file=password))
             sys.stdout.flush()
 
@@ -152,6 +139,22 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
         partial(serve, collector=collector, server=server, listener=listener, tls=tls, stop=stop, announce=announce)
     )
     return 0
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether this process has users who sign in."""
+    return settings.role != "collector"
+
+
+def _take_place(settings: Settings, db: Database, stack: ExitStack) -> socket:
+    """Make sure of the data directory and of the port to listen on."""
+    if db.is_sqlite or (_answers(settings) and settings.admin_password is None):
+        make_data_dir(settings.data_dir)
+    if db.is_sqlite:
+        stack.enter_context(only_service_in(settings.data_dir))
+    listener = stack.enter_context(listen(settings.host, settings.port))
+    stack.enter_context(closing(db))
+    return listener
 
 
 def wall_clock() -> Instant:
@@ -172,20 +175,21 @@ class Stop:
 
 async def serve(
     *,
-    collector: CollectorLoop,
+    collector: CollectorLoop | None,
     server: uvicorn.Server,
     listener: socket,
     stop: Stop,
     announce: Callable[[], None],
     tls: ServerTls | None = None,
 ) -> None:
-    """Look and answer until SIGTERM or SIGINT; then claim nothing more, end the looks, drain the requests, return.
+    """Look, if there is a collector, and answer until SIGTERM or SIGINT; then claim nothing more, end the looks, drain
+    the requests, return.
 
     Whatever ends the loop or the server before that comes through as an ExceptionGroup.
     """
     looking = anyio.CancelScope()
 
-    async def look() -> None:
+    async def look(collector: CollectorLoop) -> None:
         with looking:
             try:
                 await collector.run()
@@ -204,7 +208,8 @@ async def serve(
 
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(look)
+            if collector is not None:
+                tasks.start_soon(look, collector)
             tasks.start_soon(answer)
             announce()
             async for number in signals:
@@ -227,7 +232,8 @@ def _end_for_sure(exit_code: int) -> None:
 
 
 def _migrate(db: Database) -> None:
-    """Bring the schema up to date, waiting for a database server that starts at the same time as we do."""
+    """Bring the schema up to date, waiting for a database server that starts at the same time as we do; on SQLite,
+    which we have to ourselves, also put in order what a killed service left."""
     deadline = time.monotonic() + (0 if db.is_sqlite else _DATABASE_PATIENCE_SECONDS)
     while True:
         try:
@@ -240,7 +246,9 @@ def _migrate(db: Database) -> None:
         else:
             if applied:
                 _log.info("database migrated", migrations=applied)
-            return
+            break
+    if db.is_sqlite and (released := db.writing(partial(release_all, db))):
+        _log.info("the last run of the service was killed; its looks are done again", looks=released)
 
 
 def _add_demo_clusters(db: Database, sealer: Sealer) -> None:
@@ -287,7 +295,7 @@ def _open_tls(settings: Settings) -> ServerTls | None:
     return ServerTls(settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase)
 
 
-def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str, tls: ServerTls | None) -> None:
+def _warn_of_kai(runner: KaiRunner, path: str) -> None:
     """Say at start what would otherwise be found out late."""
     problem = runner.describe()
     if problem is not None:
@@ -297,13 +305,27 @@ def _warn(settings: Settings, runner: KaiRunner, listener: socket, path: str, tl
             "setpriv is not installed: if this service is killed, a running kai goes on until the next start",
             remedy="install util-linux",
         )
-    if tls is None and not is_loopback(listener):
-        _log.warning(
-            "passwords and tokens cross the network in plain HTTP",
-            host=settings.host,
-            remedy="set ORCHESTRATOR_TLS_CERTIFICATE_FILE and ORCHESTRATOR_TLS_KEY_FILE, put a proxy with TLS before "
-            "the service, or listen on 127.0.0.1",
-        )
+
+
+def _warn_of_plain_http(settings: Settings) -> None:
+    _log.warning(
+        "passwords and tokens cross the network in plain HTTP",
+        host=settings.host,
+        remedy="set ORCHESTRATOR_TLS_CERTIFICATE_FILE and ORCHESTRATOR_TLS_KEY_FILE, put a proxy with TLS before "
+        "the service, or listen on 127.0.0.1",
+    )
+
+
+def _open_collector(
+    settings: Settings, db: Database, sealer: Sealer, pod: Pod | None, stack: ExitStack, *, demo: bool
+) -> CollectorLoop:
+    path = os.environ.get("PATH", os.defpath)
+    if demo:
+        # The stand-in is a script for the Python that runs us.
+        path = os.pathsep.join([str(Path(sys.executable).parent), path])
+    runner = _make_runner(settings, stack.enter_context(Workdirs.open(default_parent(os.environ))), path)
+    _warn_of_kai(runner, path)
+    return _make_collector(settings, db, sealer, runner, pod)
 
 
 def _make_collector(
@@ -335,9 +357,17 @@ def _make_collector(
     return CollectorLoop(ledger, looker, pace)
 
 
-def _make_api(
-    settings: Settings, *, db: Database, sealer: Sealer, passwords: Passwords, collector: CollectorLoop, stop: Stop
-) -> ASGIApp:
+def _open_api(settings: Settings, db: Database, sealer: Sealer, collector: CollectorLoop | None, stop: Stop) -> ASGIApp:
+    # A process without a loop has none that could be dead, and leaves new work to others, who find it by themselves.
+    alive = collector.alive if collector else lambda: True
+    if not _answers(settings):
+        return create_probes(System(db), service_version=__version__, loop_alive=alive)
+    wake = collector.wake if collector else lambda: None
+    passwords = Passwords()
+    password_file = settings.data_dir / PASSWORD_FILE
+    ensure_admin(db, passwords, password=settings.admin_password, password_file=password_file)
+    if settings.admin_password is None and password_file.exists():
+        _log.info("the password that was made for the user admin is in a file", file=str(password_file))
     interval = settings.report_interval_sec * SECOND
     retention = Retention(settings.image_ttl_days)
     return create_api(
@@ -348,14 +378,14 @@ def _make_api(
             network_rules=_network_rules(settings),
             retention=retention,
             interval=interval,
-            wake=collector.wake,
+            wake=wake,
         ),
         inventory=InventoryCatalog(db, retention=retention, interval=interval),
         reports=ReportCatalog(db, retention=retention, gap=settings.presence_gap_hours * HOUR),
         sources=SourceCatalog(db, sealer, retention=retention, interval=interval),
         system=System(db),
         service_version=__version__,
-        loop_alive=collector.alive,
+        loop_alive=alive,
         stopping=stop,
     )
 

@@ -1,4 +1,4 @@
-"""The command line: four flags; everything else is set by the environment and config.yaml."""
+"""The command line: a few flags; everything else is set by the environment and config.yaml."""
 
 import argparse
 import os
@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     made.add_argument("--port", metavar="NUMBER", help="port to listen on (8228)")
     made.add_argument("--data-dir", metavar="DIRECTORY", help="where database, keys and passwords are kept (./data)")
+    made.add_argument("--role", metavar="ROLE", help="what this process does: all, api or collector (all)")
     made.add_argument("--demo", action="store_true", help="show it with three clusters that a stand-in for kai plays")
     return made
 

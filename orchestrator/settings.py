@@ -36,6 +36,7 @@ from orchestrator.model.retention import Retention
 
 __all__ = ["Option", "Settings", "SettingsError", "load_settings", "options"]
 
+Role = Literal["all", "api", "collector"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
 
@@ -114,6 +115,12 @@ class Settings(BaseModel):
     host: str = _option("127.0.0.1", "address to listen on", flag="--host", min_length=1)
     port: int = _option(
         8228, "port to listen on (0: any free one)", env="ANCHORE_SERVICE_PORT", flag="--port", ge=0, le=65535
+    )
+    role: Role = _option(
+        "all",
+        "what this process does: `api` answers requests and looks at no cluster, `collector` looks at clusters and "
+        "answers only probes; with PostgreSQL",
+        flag="--role",
     )
     tls_certificate_file: Path | None = _option(
         None,
@@ -258,6 +265,11 @@ class Settings(BaseModel):
             raise ValueError(f"ORCHESTRATOR_DATABASE_URL and {variables} both say where the database is: unset one")
         if parts and not self.db_host:
             raise ValueError(f"{variables}: set without ANCHORE_DB_HOST: say which server it is, or unset it")
+        if self.role != "all" and self.database_url.get_secret_value().startswith("sqlite:"):
+            raise ValueError(
+                "ORCHESTRATOR_ROLE: on SQLite one process does everything; leave the role out, or set "
+                "ORCHESTRATOR_DATABASE_URL to a PostgreSQL"
+            )
         return self
 
     @field_validator("log_level", mode="before")

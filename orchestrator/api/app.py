@@ -1,11 +1,12 @@
 """The API as one ASGI application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 from orchestrator.api.auth import Guard
 from orchestrator.api.clusters import ClusterRoutes
@@ -14,7 +15,7 @@ from orchestrator.api.errors import exception_handlers
 from orchestrator.api.inventories import InventoryRoutes
 from orchestrator.api.paths import StrictPaths
 from orchestrator.api.reports import ReportRoutes
-from orchestrator.api.routing import resource
+from orchestrator.api.routing import Resource, resource
 from orchestrator.api.sources import SourceRoutes
 from orchestrator.api.system import SystemRoutes
 from orchestrator.api.ui import ui_routes
@@ -62,9 +63,23 @@ def create_api(
         *ClusterRoutes(clusters, stopping=stopping).resources(guard),
         *SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).resources(),
     ]
-    description = DescriptionRoutes(resources)
+    return _application([*_routes(resources), *DescriptionRoutes(resources).routes(), *ui_routes()])
+
+
+def create_probes(system: System, *, service_version: str, loop_alive: Callable[[], bool]) -> Starlette:
+    """The application of a process that only looks at clusters: `/health`, `/ready` and `/version`."""
+    return _application(
+        _routes(SystemRoutes(system, service_version=service_version, loop_alive=loop_alive).resources())
+    )
+
+
+def _routes(resources: Iterable[Resource]) -> list[BaseRoute]:
+    return [route for each in resources for route in each.routes]
+
+
+def _application(routes: list[BaseRoute]) -> Starlette:
     app = Starlette(
-        routes=[*(route for each in resources for route in each.routes), *description.routes(), *ui_routes()],
+        routes=routes,
         middleware=[Middleware(StrictPaths), Middleware(GZipMiddleware, compresslevel=_GZIP_LEVEL)],
         exception_handlers=exception_handlers(),
     )

@@ -161,6 +161,32 @@ def test_the_database_may_be_restarted_under_load(tmp_path: Path) -> None:
         assert [each.stop() for each in servers] == [0, 0, 0]
 
 
+def test_one_process_answers_and_another_looks(tmp_path: Path, postgres_url: str) -> None:
+    env = replica_environment(postgres_url, interval=300)
+    # No kai is needed where no cluster is looked at, and no password where nobody signs in.
+    answering = env | {"ORCHESTRATOR_KAI_BINARY": "/nowhere/kai"}
+    looking = {name: value for name, value in env.items() if name != "ANCHORE_ADMIN_PASSWORD"}
+    with (
+        running_server(tmp_path / "api", env=answering, args=["--role", "api"]) as api,
+        running_server(tmp_path / "collector", env=looking | {"ORCHESTRATOR_ROLE": "collector"}) as collector,
+    ):
+        for path in ("/health", "/ready", "/version"):
+            assert [each.http.get(path).status_code for each in (api, collector)] == [200, 200]
+        assert collector.http.get(CLUSTERS).status_code == 404
+        assert collector.http.get("/v1/enterprise/openapi.json").status_code == 404
+        assert not any(event["level"] == "warning" for each in (api, collector) for event in each.events())
+        api.add("shop", "one")
+        api.wait_for_health("shop", "healthy")
+        response = api.http.post(f"{CLUSTERS}/shop/sync?wait=20")
+        assert (response.status_code, response.json()["state"]) == (200, "succeeded")
+        assert (stored_by(api), stored_by(collector)) == (0, 2)
+        assert api.workdir_roots() == []
+        api.add("hanging", "hang")
+        api.wait_until_looking("hanging")
+        assert [api.stop(), collector.stop()] == [0, 0]
+        assert list((tmp_path / "collector").iterdir()) == []
+
+
 # A replica whose clock, and that of its kai, is wrong.
 WRONG_CLOCK = """\
 import sys

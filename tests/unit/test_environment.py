@@ -47,10 +47,10 @@ def test_variables_from_a_file_are_put_into_config_yaml_and_may_name_its_place(t
 
 
 def test_foreign_variables_in_the_file_are_told_by_name_and_left_alone(tmp_path: Path) -> None:
-    _, warnings = load_settings(env_file(tmp_path, f"PATH={CANARY}\nKAI_MODE=x\nORCHESTRATOR_PROT=1"), {})
+    _, warnings = load_settings(env_file(tmp_path, f"PATH={CANARY}\nKAI_MODE=x\nORCHESTRATOR_HOSTS=x"), {})
     assert warnings == [
         f"{tmp_path / 'env'}: these variables mean nothing here: KAI_MODE, PATH",
-        "the environment variable ORCHESTRATOR_PROT means nothing here; did you mean ORCHESTRATOR_HOST?",
+        "the environment variable ORCHESTRATOR_HOSTS means nothing here; did you mean ORCHESTRATOR_HOST?",
     ]
 
 

@@ -62,6 +62,7 @@ PARTNERS = {
         "ORCHESTRATOR_TLS_KEY_FILE": "key.pem",
         "ORCHESTRATOR_TLS_CERTIFICATE_FILE": "certificate.pem",
     },
+    "role": {"ANCHORE_DB_HOST": "db"},
     **{field: {"ANCHORE_DB_HOST": "db"} for field in ("db_port", "db_name", "db_user", "db_password")},
 }
 """What has to be set for an option to mean something."""
@@ -80,6 +81,7 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         "config_dir": str(tmp_path),
         "drain_sec": "3",
         "env_file": str(env_file),
+        "role": "api",
     }
     partners = PARTNERS.get(option.field, {})
     value = samples.get(option.field, "4321")
@@ -448,6 +450,12 @@ def test_a_database_given_in_both_ways_is_refused(tmp_path: Path, other: str) ->
     message = refused({"ORCHESTRATOR_DATABASE_URL": "postgresql://db/x", other: value})
     assert "ORCHESTRATOR_DATABASE_URL and " + other.removesuffix("_FILE") in message
     assert CANARY not in message
+
+
+def test_on_sqlite_the_roles_are_not_split() -> None:
+    assert "ORCHESTRATOR_ROLE: on SQLite one process does everything" in refused({}, role="collector")
+    assert loaded({"ANCHORE_DB_HOST": "db"}, role="collector").role == "collector"
+    assert "'all', 'api' or 'collector'" in refused({"ORCHESTRATOR_ROLE": "leader"})
 
 
 def test_parts_of_a_database_without_a_host_are_refused() -> None:
