@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -49,6 +49,7 @@ from orchestrator.kai.workdir import Workdirs, default_parent
 from orchestrator.model.instant import HOUR, MICROSECOND, SECOND, Instant
 from orchestrator.model.network import NetworkRules
 from orchestrator.model.retention import Retention
+from orchestrator.server import make_server, raise_file_limit
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ensure_account
 from orchestrator.store.claims import release_all
@@ -69,8 +70,6 @@ PASSED_TO_KAI: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"
 
 _DATABASE_PATIENCE_SECONDS = 30.0
 _FORCED_END_SECONDS = 9.0
-_KEEP_ALIVE_SECONDS = 75
-_MAX_REQUEST_HEAD_BYTES = 64 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +77,8 @@ _log = structlog.get_logger(__name__)
 def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     """Run the service until a signal ends it. Returns the exit code: 0 when it was told to stop, 2 when it cannot
     start as configured, 1 when the database does not answer. The death of the loop comes through as an exception."""
-    signal.signal(signal.SIGTERM, _leave_at_once)
+    for number in _stop_signals():
+        signal.signal(number, _leave_at_once)
     for warning in warnings:
         _log.warning(warning)
     try:
@@ -93,6 +93,14 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     except DatabaseUnavailable as error:
         sys.stderr.write(f"the database does not answer: {error}\n")
         return EXIT_FAILED
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """What ends the service in order: also the closing of its terminal, unless it was started to outlive that."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _leave_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -124,7 +132,7 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     api = _open_api(settings, db, sealer, collector, stop)
     if _answers(settings) and tls is None and not is_loopback(listener):
         _warn_of_plain_http(settings)
-    server = _make_server(api, settings, tls)
+    server = make_server(api, drain_seconds=settings.drain_sec, file_limit=raise_file_limit(), tls=tls)
     url = url_of(listener, scheme="https" if tls else "http")
 
     def announce() -> None:
@@ -206,7 +214,7 @@ async def serve(
         if not stop.asked:
             raise RuntimeError("the HTTP server ended by itself")
 
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(*_stop_signals()) as signals:
         async with anyio.create_task_group() as tasks:
             if collector is not None:
                 tasks.start_soon(look, collector)
@@ -387,34 +395,4 @@ def _open_api(settings: Settings, db: Database, sealer: Sealer, collector: Colle
         service_version=__version__,
         loop_alive=alive,
         stopping=stop,
-    )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handling: the order in which we stop is `serve`'s."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _make_server(api: ASGIApp, settings: Settings, tls: ServerTls | None) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            api,
-            ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=settings.drain_sec,
-            h11_max_incomplete_event_size=_MAX_REQUEST_HEAD_BYTES,
-        )
     )

@@ -18,7 +18,7 @@ from tests.certificates import make_pair
 from tests.e2e.server import CLUSTERS, Server, environment, processes_in, running_server, until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_with_0_and_its_children_with_it(server: Server, number: int) -> None:
     for name in ("hang", "deaf"):
         server.add(name, name)
