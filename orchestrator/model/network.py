@@ -19,7 +19,14 @@ DEFAULT_DENIED: Final[tuple[Network, ...]] = (
     ip_network("fd00:ec2::254/128"),
 )
 
-_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052, the well-known prefix
+# Networks in which the last 32 bits of an address are an IPv4 address, to which systems or gateways carry packets.
+_END_IN_IPV4: Final = (
+    IPv6Network("::/96"),  # RFC 4291, IPv4-compatible
+    IPv6Network("::ffff:0:0/96"),  # RFC 4291, IPv4-mapped
+    IPv6Network("::ffff:0:0:0/96"),  # RFC 2765, IPv4-translated (SIIT)
+    IPv6Network("64:ff9b::/96"),  # RFC 6052, NAT64's well-known prefix
+    IPv6Network("64:ff9b:1::/48"),  # RFC 8215, NAT64's prefix for local use
+)
 
 # What old C and Go resolvers take for an IPv4 address though it is none as written: 2130706433, 0x7f.1, 010.0.0.1.
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")
@@ -49,8 +56,8 @@ class NetworkRules:
     def check_address(self, address: Address) -> None:
         """Raise AddressRefused unless a cluster may be at this address.
 
-        An IPv6 address that carries an IPv4 one (mapped, 6to4, NAT64) counts as both, and the unspecified address
-        as the loopback that Linux takes it for.
+        An IPv6 address that carries an IPv4 one (mapped, compatible, translated, 6to4, NAT64) counts as both, and
+        the unspecified address as the loopback that Linux takes it for.
         """
         meanings = tuple(_meanings(address))
         for network in self.denied:
@@ -100,9 +107,8 @@ def _meanings(address: Address) -> Iterator[Address]:
         yield ip_address("::1")
     if not isinstance(address, IPv6Address):
         return
-    if address.ipv4_mapped is not None:
-        yield from _meanings(address.ipv4_mapped)
     if address.sixtofour is not None:
         yield address.sixtofour
-    if address in _NAT64:
-        yield IPv4Address(int(address) & 0xFFFF_FFFF)
+    # `::` and `::1` lie in ::/96 too, and carry nothing.
+    if int(address) > 1 and any(address in network for network in _END_IN_IPV4):
+        yield from _meanings(IPv4Address(int(address) & 0xFFFF_FFFF))

@@ -18,6 +18,11 @@ from orchestrator.model.network import AddressRefused, NetworkRules, literal_add
         "::ffff:169.254.169.254",
         "2002:a9fe:a9fe::1",
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:fffe:1::169.254.169.254",
+        "::a9fe:a9fe",
+        "::169.254.169.254",
+        "::ffff:0:a9fe:a9fe",
         "fe80::1",
         "fe80::1%eth0",
         "fd00:ec2::254",
@@ -30,6 +35,20 @@ def test_metadata_and_link_local_addresses_are_denied_in_every_spelling(address:
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "8.8.8.8", "::1", "fd00::1", "2002:a00:1::1"])
 def test_other_addresses_pass_by_default(address: str) -> None:
+    NetworkRules().check_address(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["::", "::1"])
+def test_the_unspecified_address_and_loopback_carry_no_other_address(address: str) -> None:
+    NetworkRules.parse([], ["0.0.0.0/8"]).check_address(ip_address(address))
+    with pytest.raises(AddressRefused):
+        NetworkRules.parse([], ["::1"]).check_address(ip_address(address))
+    with pytest.raises(AddressRefused):
+        NetworkRules.parse(["0.0.0.0/8"], []).check_address(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["::10.0.0.1", "64:ff9b:2::a9fe:a9fe", "::fffe:0:a9fe:a9fe", "::1:a9fe:a9fe"])
+def test_only_those_networks_carry_ipv4_addresses(address: str) -> None:
     NetworkRules().check_address(ip_address(address))
 
 
