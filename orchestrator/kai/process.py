@@ -26,6 +26,9 @@ _KILL_PATIENCE_SECONDS: Final = 2.0
 _CHUNK: Final = 256 * 1024
 
 
+_SHORTAGES: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
 class NotStarted(StrEnum):
     """Why there is no child."""
 
@@ -109,6 +112,11 @@ def pdeathsig_wrapper(path: str) -> list[str] | None:
     return wrapper if tried.returncode == 0 else None
 
 
+def is_shortage(error: OSError) -> bool:
+    """Whether the system ran out of memory, processes or open files, and not of what was asked for itself."""
+    return error.errno in _SHORTAGES
+
+
 def forbid_core_dumps() -> None:
     """No core files from this process and the children it starts from now on: they would hold credentials."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -176,7 +184,7 @@ async def _start(
 
 def _start_failed(error: OSError) -> StartFailed:
     kind = NotStarted.NOT_EXECUTABLE
-    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+    if is_shortage(error):
         kind = NotStarted.NO_RESOURCES
     elif error.errno in (errno.ENOENT, errno.ENOTDIR):
         kind = NotStarted.MISSING

@@ -18,7 +18,15 @@ from orchestrator.kai.binary import Binary, KaiVersion, find_binary, read_versio
 from orchestrator.kai.config import DEFAULT_BATCH_SIZE, FILE_NAME, render_kai_config
 from orchestrator.kai.kubeconfig import render_kubeconfig
 from orchestrator.kai.messages import reason_of_exit
-from orchestrator.kai.process import ChildResult, Ending, StartFailed, pdeathsig_wrapper, run_child
+from orchestrator.kai.process import (
+    ChildResult,
+    Ending,
+    NotStarted,
+    StartFailed,
+    is_shortage,
+    pdeathsig_wrapper,
+    run_child,
+)
 from orchestrator.kai.reasons import ReasonCode
 from orchestrator.kai.redaction import excerpt, redact
 from orchestrator.kai.resolver import Resolver
@@ -224,7 +232,7 @@ class KaiRunner:
         try:
             workdir = self._workdirs.create()
         except OSError as error:
-            raise _LookFailed(reasons.workdir_unusable(_plain(error))) from None
+            raise _LookFailed(self._unprepared(error)) from None
         try:
             for name in ("home", "tmp"):
                 (workdir / name).mkdir(mode=0o700)
@@ -234,8 +242,13 @@ class KaiRunner:
                 self._workdirs.write(workdir / FILE_NAME, self._kai_config(config, kubeconfig))
         except OSError as error:
             self._workdirs.remove(workdir)
-            raise _LookFailed(reasons.workdir_unusable(_plain(error))) from None
+            raise _LookFailed(self._unprepared(error)) from None
         return workdir
+
+    def _unprepared(self, error: OSError) -> Reason:
+        if is_shortage(error):
+            return reasons.not_started(self._binary, NotStarted.NO_RESOURCES, _plain(error))
+        return reasons.workdir_unusable(_plain(error))
 
     def _kai_config(self, config: ClusterConfig, kubeconfig: Path) -> bytes:
         return render_kai_config(

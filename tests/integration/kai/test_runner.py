@@ -1,5 +1,6 @@
 """Looks at clusters of every kind with bin/fake-kai: the report, or the right reason, and nothing left behind."""
 
+import errno
 import json
 import os
 import sys
@@ -267,6 +268,25 @@ async def test_without_room_for_files_the_reason_says_so(tmp_path: Path) -> None
     look = await runner.look(cluster("ok"))
     check_failed(look, "workdir_unusable")
     assert look.exit_code is None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("step", ["create", "write"])
+async def test_a_shortage_of_the_system_is_not_taken_for_a_full_directory(
+    workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    runner = await make_runner(workdirs)
+    assert await runner.version() is not None
+
+    def run_short(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Workdirs, step, run_short)
+    look = await runner.look(cluster("ok"))
+    check_failed(look, "kai_not_started")
+    assert look.reason is not None
+    assert os.strerror(number) in look.reason.message
+    assert "open files" in look.reason.remedy
 
 
 async def test_an_absent_binary_is_said(workdirs: Workdirs) -> None:
