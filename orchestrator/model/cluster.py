@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
+from orchestrator.model.encoding import pem_of
 from orchestrator.model.fields import InvalidField
 
 INVENTORY_TYPE: Final = "kubernetes"
@@ -90,8 +91,8 @@ def check_cluster(config: ClusterConfig) -> ClusterConfig:
     if config.inventory_type != INVENTORY_TYPE:
         raise InvalidField("inventory_type", f"expected {INVENTORY_TYPE!r}, the only type there is")
     check_server(config.server)
-    _check_text("cluster_config.cluster_certificate", config.cluster_certificate, MAX_CERTIFICATE_CHARACTERS)
-    _check_text("cluster_config.client_certificate", config.client_certificate, MAX_CERTIFICATE_CHARACTERS)
+    _check_certificate("cluster_config.cluster_certificate", config.cluster_certificate)
+    _check_certificate("cluster_config.client_certificate", config.client_certificate)
     credential = config.credential.get_secret_value()
     if not credential.strip():
         raise InvalidField("cluster_config.credential", "expected a token or a private key, got an empty value")
@@ -152,6 +153,13 @@ def check_namespaces(namespaces: tuple[str, ...]) -> None:
                 f"cluster_config.namespaces[{index}]",
                 "expected 'all' or a namespace's name: lower-case letters, digits and '-', at most 63 characters",
             )
+
+
+def _check_certificate(name: str, value: str | None) -> None:
+    _check_text(name, value, MAX_CERTIFICATE_CHARACTERS)
+    # Certificates are stored as they are and given back to whoever asks: no key may hide among them.
+    if value is not None and b"PRIVATE KEY-----" in (pem_of(value) or b""):
+        raise InvalidField(name, "expected certificates only: it holds a private key, which belongs into credential")
 
 
 def _check_text(name: str, value: str | None, limit: int) -> None:

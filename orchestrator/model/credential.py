@@ -1,7 +1,6 @@
 """Credentials and certificates as people give them, and as kai wants them; what about them will not work."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,12 +12,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from orchestrator.model.cluster import ClusterConfig, CredentialType
+from orchestrator.model.encoding import decode_base64, pem_of
 from orchestrator.model.instant import DAY, SECOND, Instant, from_datetime
 
 EXPIRY_WARNING: Final = 30 * DAY
 
 _JWT_PART = re.compile(r"[A-Za-z0-9_-]+")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _NO_HEADER_TEXT = re.compile(r"[\x00-\x1f\x7f]")
@@ -34,7 +33,7 @@ def normalise_token(text: str) -> str:
     base64 of a JWT, as `kubectl get secret -o yaml` shows it, becomes that JWT; anything else stays as it is.
     """
     token = "".join(text.split())
-    decoded = _decode_base64(token)
+    decoded = decode_base64(token)
     if decoded is not None:
         inner = "".join(decoded.decode("latin-1").split())
         if _jwt_claims(inner) is not None:
@@ -48,7 +47,7 @@ def certificate_data(text: str) -> str:
     Raw PEM is encoded; base64 that was wrapped, url-safe or unpadded becomes the plain form that kai reads. What is
     neither is given as it is, without its white space.
     """
-    pem = _pem_of(text)
+    pem = pem_of(text)
     if pem is not None:
         return base64.b64encode(pem).decode("ascii")
     return "".join(text.split())
@@ -78,7 +77,7 @@ def _ca_warnings(text: str | None, now: Instant) -> Iterator[str]:
 
 
 def _certificate_warnings(field: str, text: str, now: Instant) -> Iterator[str]:
-    pem = _pem_of(text)
+    pem = pem_of(text)
     if pem is None:
         yield f"{field}: {_what_is_wrong_with(text)}: expected the base64 of a PEM certificate"
         return
@@ -107,7 +106,7 @@ def _validity_warnings(which: str, certificate: x509.Certificate, now: Instant) 
 
 def _client_warnings(certificate_text: str, key_text: str, now: Instant) -> Iterator[str]:
     yield from _certificate_warnings("client_certificate", certificate_text, now)
-    pem = _pem_of(key_text)
+    pem = pem_of(key_text)
     if pem is None:
         yield f"credential: {_what_is_wrong_with(key_text)}: expected the base64 of a PEM private key"
         return
@@ -155,7 +154,7 @@ def _jwt_claims(token: str) -> dict[str, Any] | None:
 
 
 def _json_object(part: str) -> dict[str, Any] | None:
-    decoded = _decode_base64(part)
+    decoded = decode_base64(part)
     if decoded is None:
         return None
     try:
@@ -172,31 +171,12 @@ def _claimed_instant(claims: dict[str, Any], name: str) -> Instant | None:
     return int(value * SECOND)
 
 
-def _decode_base64(text: str) -> bytes | None:
-    """The bytes behind base64 of either alphabet, padded or not; None for anything else."""
-    if not text.isascii() or not _BASE64.fullmatch(text):
-        return None
-    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-    except binascii.Error:
-        return None
-
-
-def _pem_of(text: str) -> bytes | None:
-    """The PEM in a text that is either PEM itself or its base64, None when it is neither."""
-    if "-----BEGIN " in text:
-        return text.strip().encode("utf-8", "replace") + b"\n"
-    decoded = _decode_base64("".join(text.split()))
-    return decoded if decoded is not None and b"-----BEGIN " in decoded else None
-
-
 def _what_is_wrong_with(text: str) -> str:
-    return "is no base64" if _decode_base64("".join(text.split())) is None else "is base64, but not of PEM"
+    return "is no base64" if decode_base64("".join(text.split())) is None else "is base64, but not of PEM"
 
 
 def _first_certificate(text: str) -> x509.Certificate | None:
-    block = _PEM_CERTIFICATE.search(_pem_of(text) or b"")
+    block = _PEM_CERTIFICATE.search(pem_of(text) or b"")
     return _load_certificate(block.group()) if block else None
 
 

@@ -1,5 +1,6 @@
 """What a cluster config may hold."""
 
+import base64
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -77,6 +78,21 @@ def test_bad_value_is_refused_by_the_name_of_its_field(field: str, changes: dict
         check_cluster(replace(GOOD, **changes))
     assert caught.value.field == field
     assert "jkl" not in str(caught.value)
+
+
+KEY = "-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("field", ["cluster_certificate", "client_certificate"])
+@pytest.mark.parametrize("text", [KEY, CERTIFICATE + KEY])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_private_key_among_certificates_is_refused(field: str, text: str, encoded: bool) -> None:
+    value = base64.encodebytes(text.encode()).decode() if encoded else text
+    with pytest.raises(InvalidField, match="belongs into credential") as caught:
+        check_cluster(replace(GOOD, **{field: value}))  # type: ignore[arg-type]
+    assert caught.value.field == f"cluster_config.{field}"
+    assert "c2VjcmV0" not in str(caught.value)
 
 
 @given(st.text())
