@@ -52,7 +52,7 @@ from orchestrator.model.retention import Retention
 from orchestrator.server import make_server, raise_file_limit
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ensure_account
-from orchestrator.store.claims import release_all
+from orchestrator.store.claims import hasten, release_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
 from orchestrator.store.ingest import IngestRules
 from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
@@ -118,6 +118,8 @@ def _run(settings: Settings, stack: ExitStack, *, demo: bool) -> int:
     db = Database(settings.database_url)
     listener = _take_place(settings, db, stack)
     _migrate(db)
+    # Due times that a longer interval had set must not outlast it.
+    db.writing(partial(hasten, db, interval=settings.report_interval_sec * SECOND))
     sealer = db.writing(
         partial(open_sealer, db, keys=settings.sealing_keys, key_file=settings.data_dir / SEALING_KEY_FILE)
     )

@@ -46,7 +46,8 @@ class ClusterCatalog:
         interval: int,
         wake: Callable[[], None],
     ) -> None:
-        """`interval` is from look to look in microseconds; `wake` tells the loop of this process that one is due, or changed."""
+        """`interval` is from look to look in microseconds; `wake` tells this process's loop that a cluster is due, or
+        was changed or deleted."""
         self._db = db
         self._sealer = sealer
         self._network_rules = network_rules

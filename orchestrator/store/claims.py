@@ -41,8 +41,8 @@ class Claim:
 
     @property
     def slow(self) -> bool:
-        """Whether the look before this one timed out."""
-        return bool(self.row["timeouts"])
+        """Whether this look may well hang: the one before timed out, or none was ever good."""
+        return bool(self.row["timeouts"]) or self.row["last_success_at"] is None
 
     def open(self, sealer: Sealer) -> ClusterConfig:
         """The config to look with, as it was when the cluster was claimed. Raises CannotUnseal."""
@@ -55,16 +55,18 @@ def claim_due(
     """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
 
     One that is being looked at is due when its lease ends: whoever holds it is gone or stuck.
-    At most `slow_limit` of them timed out last, so that clusters that hang leave room for the others. `lease` and
-    `interval` are in microseconds. `own_cluster` is the name of the cluster that this process runs in: one that was
-    stored as another process's own can only be looked at from there.
+    At most `slow_limit` of them timed out last or were never seen well, so that clusters that hang leave room for
+    the others, also when many of them are new. `lease` and `interval` are in microseconds. `own_cluster` is the name
+    of the cluster that this process runs in: one that was stored as another process's own can only be looked at from
+    there.
     """
     now = db.now()
     ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
         tables.Cluster.cluster_name == (own_cluster or "")
     )
-    rows = _due_rows(db, now, ours & (tables.Cluster.timeouts == 0), limit)
-    rows += _due_rows(db, now, ours & (tables.Cluster.timeouts > 0), min(slow_limit, limit - len(rows)))
+    slow = (tables.Cluster.timeouts > 0) | tables.Cluster.last_success_at.is_null()
+    rows = _due_rows(db, now, ours & ~slow, limit)
+    rows += _due_rows(db, now, ours & slow, min(slow_limit, limit - len(rows)))
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
 
 
@@ -209,3 +211,19 @@ def release_all(db: Database) -> int:
         db.run(released.where(tables.Cluster.id == cluster_id))
         end_run(db, run_id, RunResult(state=RunState.INTERRUPTED), now)
     return len(rows)
+
+
+def hasten(db: Database, *, interval: int) -> int:
+    """Make clusters due no later than their next tick at this interval, in microseconds; returns how many that were.
+
+    For a service that begins with a shorter interval than the one that the due times were set by.
+    """
+    now = db.now()
+    hastened = 0
+    query = tables.Cluster.select().where(tables.Cluster.due_at > now + interval)
+    for row in list(db.run(db.locking(query).dicts())):
+        due_at = next_due(_identity(row), interval=interval, timeouts=row["timeouts"], now=now)
+        if due_at < row["due_at"]:
+            db.run(tables.Cluster.update(due_at=due_at).where(tables.Cluster.id == row["id"]))
+            hastened += 1
+    return hastened

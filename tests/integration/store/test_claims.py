@@ -112,14 +112,40 @@ def test_cluster_that_times_out_waits_longer_each_time(fleet: Fleet, clock: Cloc
 
 def test_clusters_that_timed_out_last_take_only_their_share(fleet: Fleet, clock: Clock) -> None:
     names = [f"slow-{number}" for number in range(6)]
+    fleet.add("well")
+    fleet.finish(fleet.claim()[0], SUCCESS)
     fleet.add(*names)
     for claim in fleet.claim():
         fleet.finish(claim, TIMEOUT)
     clock.advance(60 * MINUTE)
+    claimed = fleet.claim(limit=4, slow_limit=2)
+    assert [claim.slow for claim in claimed] == [False, True, True]
+    assert claimed[0].cluster_name == "well"
+
+
+def test_clusters_that_were_never_seen_well_take_only_their_share(fleet: Fleet, clock: Clock) -> None:
     fleet.add("well")
-    claimed = {claim.cluster_name for claim in fleet.claim(limit=4, slow_limit=2)}
-    assert len(claimed) == 3
-    assert "well" in claimed
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    fleet.add(*(f"new-{number}" for number in range(6)))
+    clock.advance(INTERVAL * 2)
+    claimed = fleet.claim(limit=6, slow_limit=3)
+    assert [claim.cluster_name for claim in claimed] == ["well", "new-0", "new-1", "new-2"]
+
+
+def test_shorter_interval_holds_from_the_start(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a", "slow", "soon")
+    for claim in sorted(fleet.claim(), key=lambda each: each.cluster_name):
+        state = TIMEOUT if claim.cluster_name == "slow" else SUCCESS
+        interval = SECOND if claim.cluster_name == "soon" else 24 * 60 * MINUTE
+        fleet.db.writing(
+            lambda claim=claim, state=state, interval=interval: claims.finish(fleet.db, claim, state, interval=interval)
+        )  # type: ignore[misc]
+    soon = fleet.find("soon").due_at
+    assert fleet.db.writing(lambda: claims.hasten(fleet.db, interval=INTERVAL)) == 2
+    assert fleet.find("a").due_at <= clock.now + INTERVAL * 11 // 10
+    assert clock.now + INTERVAL < fleet.find("slow").due_at <= clock.now + INTERVAL * 21 // 10
+    assert fleet.find("soon").due_at == soon
+    assert fleet.db.writing(lambda: claims.hasten(fleet.db, interval=INTERVAL)) == 0
 
 
 def test_renewed_lease_keeps_others_away(fleet: Fleet, clock: Clock) -> None:

@@ -19,7 +19,7 @@ def make_claim(number: int, *, timeouts: int = 0) -> Claim:
         number=number,
         generation=1,
         run_id=number,
-        row={"timeouts": timeouts},
+        row={"timeouts": timeouts, "last_success_at": 1},
     )
 
 
@@ -48,8 +48,8 @@ class FakeLedger:
     async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
         await self._call()
         self.claims += 1
-        fast = [each for each in self.due if not each.row["timeouts"]][:limit]
-        slow = [each for each in self.due if each.row["timeouts"]][: min(slow_limit, limit - len(fast))]
+        fast = [each for each in self.due if not each.slow][:limit]
+        slow = [each for each in self.due if each.slow][: min(slow_limit, limit - len(fast))]
         for each in fast + slow:
             self.due.remove(each)
         return fast + slow, 0.0 if self.due else None
