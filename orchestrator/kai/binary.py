@@ -35,7 +35,7 @@ def find_binary(name: str, path: str) -> Binary | Reason:
     found = shutil.which(name, path=path)
     if found is None:
         if shutil.which(name, mode=os.F_OK, path=path) is None:
-            return reasons.kai_not_found(name)
+            return reasons.kai_is_directory(name) if _is_directory(name) else reasons.kai_not_found(name)
         return reasons.kai_not_executable(name, "no permission to run it")
     # kai runs in another directory than we do. A link stays a link: it may be moved on to another version.
     found = os.path.abspath(found)  # noqa: PTH100
@@ -55,6 +55,11 @@ def read_version(stdout: bytes) -> KaiVersion | None:
         return None
     version = _word(told.get("version")) if isinstance(told, dict) else ""
     return KaiVersion(version.removeprefix("v"), _word(told.get("gitCommit"))) if version else None
+
+
+def _is_directory(name: str) -> bool:
+    # Only where it is a path: a name alone is sought on PATH and not here.
+    return os.sep in name and os.path.isdir(name)  # noqa: PTH112 - unlike Path's, raises nothing
 
 
 def _word(value: object) -> str:

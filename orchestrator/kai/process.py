@@ -33,6 +33,7 @@ class NotStarted(StrEnum):
     """Why there is no child."""
 
     MISSING = "missing"
+    NO_INTERPRETER = "no_interpreter"
     NOT_EXECUTABLE = "not_executable"
     NO_RESOURCES = "no_resources"
 
@@ -176,6 +177,8 @@ async def _start(
                 start_new_session=True,
             )
     except OSError as error:
+        if error.errno == errno.ENOENT and await anyio.Path(argv[0]).exists():
+            raise StartFailed(NotStarted.NO_INTERPRETER, os.strerror(errno.ENOENT)) from None
         raise _start_failed(error) from None
     stdout.close_write_end()
     stderr.close_write_end()

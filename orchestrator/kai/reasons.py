@@ -61,10 +61,31 @@ def kai_not_executable(binary: str, problem: str) -> Reason:
     )
 
 
+def kai_is_directory(binary: str) -> Reason:
+    """There is a directory of that name."""
+    return Reason(
+        ReasonCode.KAI_NOT_EXECUTABLE,
+        f"the kai binary {binary} cannot be executed: it is a directory",
+        "Set ORCHESTRATOR_KAI_BINARY to the path of the kai binary itself.",
+    )
+
+
+def kai_lacks_interpreter(binary: str) -> Reason:
+    """There is a file that may be run, but not what the system would run it with."""
+    return Reason(
+        ReasonCode.KAI_NOT_EXECUTABLE,
+        f"the kai binary {binary} cannot be executed: its interpreter is missing",
+        "A script needs the program that its first line names (without a carriage return at its end), a binary "
+        "the dynamic loader that it was linked for: install that, or use Anchore's kai as released.",
+    )
+
+
 def not_started(binary: str, kind: NotStarted, problem: str) -> Reason:
     """The system did not start kai."""
     if kind is NotStarted.MISSING:
         return kai_not_found(binary)
+    if kind is NotStarted.NO_INTERPRETER:
+        return kai_lacks_interpreter(binary)
     if kind is NotStarted.NOT_EXECUTABLE:
         return kai_not_executable(binary, problem)
     return Reason(

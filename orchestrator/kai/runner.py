@@ -174,6 +174,8 @@ class KaiRunner:
             with CancelScope(shield=True):
                 await self._in_thread(self._workdirs.remove, workdir)
         self._check_ending(result)
+        if result.exit_code != 0:
+            raise _LookFailed(await self._in_thread(_why_it_failed, result, binary))
         if len(result.stdout) > _PARSED_IN_THREAD_BYTES:
             return await self._in_thread(_proven_report, result.stdout, config)
         return _proven_report(result.stdout, config)
@@ -292,14 +294,20 @@ class KaiRunner:
             raise _LookFailed(reasons.output_too_large(self._stdout_limit))
         if result.ending is Ending.TIMED_OUT:
             raise _LookFailed(reasons.timed_out(self._timeout_seconds))
-        if result.exit_code != 0:
-            stdout = result.stdout[:_STDOUT_EXCERPT_BYTES].decode("utf-8", "replace")
-            raise _LookFailed(reason_of_exit(exit_code=result.exit_code, stdout=stdout, stderr=result.stderr.text()))
-        if not result.stdout.strip():
+        if result.exit_code == 0 and not result.stdout.strip():
             raise _LookFailed(reasons.no_output())
 
     async def _in_thread(self, function: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
         return await anyio.to_thread.run_sync(function, *args, limiter=self._threads)
+
+
+def _why_it_failed(result: ChildResult, binary: Binary) -> Reason:
+    """What the exit code and the words of kai mean, or those of the wrapper that was to become kai."""
+    stdout = result.stdout[:_STDOUT_EXCERPT_BYTES].decode("utf-8", "replace")
+    reason = reason_of_exit(exit_code=result.exit_code, stdout=stdout, stderr=result.stderr.text())
+    if reason.code == ReasonCode.KAI_NOT_FOUND and Path(binary.path).exists():
+        return reasons.kai_lacks_interpreter(binary.path)
+    return reason
 
 
 def _proven_report(stdout: bytes, config: ClusterConfig) -> InventoryReport:

@@ -230,7 +230,7 @@ async def test_why_a_child_cannot_be_started_is_told(tmp_path: Path) -> None:
     for program, kind in [
         (tmp_path / "absent", NotStarted.MISSING),
         (no_program / "below", NotStarted.MISSING),
-        (no_interpreter, NotStarted.MISSING),
+        (no_interpreter, NotStarted.NO_INTERPRETER),
         (no_program, NotStarted.NOT_EXECUTABLE),
         (no_permission, NotStarted.NOT_EXECUTABLE),
         (tmp_path, NotStarted.NOT_EXECUTABLE),

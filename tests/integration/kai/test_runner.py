@@ -333,6 +333,30 @@ async def test_what_is_no_program_is_said(tmp_path: Path, workdirs: Workdirs, co
     check_failed(await runner.look(cluster("ok")), "kai_not_executable")
 
 
+async def test_a_directory_is_said_to_be_one(tmp_path: Path, workdirs: Workdirs) -> None:
+    look = await (await make_runner(workdirs, binary=str(tmp_path))).look(cluster("ok"))
+    check_failed(look, "kai_not_executable")
+    assert look.reason is not None
+    assert look.reason.message == f"the kai binary {tmp_path} cannot be executed: it is a directory"
+
+
+@pytest.mark.parametrize("before", ["the version is known", "nothing is known"])
+async def test_a_missing_interpreter_is_said(tmp_path: Path, workdirs: Workdirs, before: str) -> None:
+    binary, interpreter = tmp_path / "kai", tmp_path / "sh"
+    binary.write_text(f'#!{interpreter}\nexec {FAKE_KAI} "$@"\n')
+    binary.chmod(0o755)
+    runner = await make_runner(workdirs, binary=str(binary))
+    if before == "the version is known":
+        interpreter.symlink_to("/bin/sh")
+        assert (await runner.look(cluster("ok"))).kai_version is not None
+        interpreter.unlink()
+    look = await runner.look(cluster("ok"))
+    check_failed(look, "kai_not_executable")
+    assert look.reason is not None
+    assert "its interpreter is missing" in look.reason.message
+    assert str(binary) in look.reason.message
+
+
 async def test_the_version_is_asked_for_once_a_file(tmp_path: Path, workdirs: Workdirs) -> None:
     asked = tmp_path / "asked"
     binary = tmp_path / "kai"
