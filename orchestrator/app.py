@@ -55,6 +55,7 @@ from orchestrator.store.accounts import ensure_account
 from orchestrator.store.claims import hasten, release_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
 from orchestrator.store.ingest import IngestRules
+from orchestrator.store.postgres import UnusableUrl
 from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
 from orchestrator.store.sweep import SweepRules
 from orchestrator.tls import ServerTls
@@ -67,6 +68,17 @@ PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - the name of a file
 
 # Of the service's own environment, all that kai sees: who sets these for the service means its children.
 PASSED_TO_KAI: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+# Why a start is refused; their text says what to do.
+_REFUSALS: Final = (
+    SettingsError,
+    StartRefused,
+    NotInKubernetes,
+    UnusableUrl,
+    SchemaMismatch,
+    SealingKeyError,
+    UnusablePassword,
+)
 
 _DATABASE_PATIENCE_SECONDS = 30.0
 _FORCED_END_SECONDS = 9.0
@@ -84,7 +96,7 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     try:
         with ExitStack() as stack:
             return _run(demo_settings(settings) if demo else settings, stack, demo=demo)
-    except (SettingsError, StartRefused, NotInKubernetes, SchemaMismatch, SealingKeyError, UnusablePassword) as error:
+    except _REFUSALS as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USAGE
     except OSError as error:

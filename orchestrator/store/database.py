@@ -10,10 +10,11 @@ import anyio
 import anyio.to_thread
 import peewee
 from playhouse.migrations import Runner
-from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.pool import PooledSqliteDatabase
 from pydantic import SecretStr
 
 from orchestrator.model.instant import MICROSECOND, SECOND, Instant
+from orchestrator.store.postgres import READ_ONLY, Postgres, UnusableUrl, is_away
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ _MIGRATION_LOCK = 7_203_491_552
 
 _BUSY_TIMEOUT_SECONDS = 30
 _CONNECTIONS = 10
+
+
+# Turns a driver's errors into peewee's own, as its other ways to a statement do by themselves.
+_AS_PEEWEE: Any = vars(peewee)["__exception_wrapper__"]
 
 
 class DatabaseUnavailable(Exception):
@@ -45,7 +50,7 @@ class Database:
 
     def __init__(self, url: SecretStr, *, clock: Callable[[], Instant] | None = None) -> None:
         """Open nothing yet. `url` is `sqlite:///path` or `postgresql://...`; `clock` replaces the database's own
-        (tests). Raises ValueError for any other URL."""
+        (tests). Raises UnusableUrl for any other, or one that cannot be read."""
         address = url.get_secret_value()
         self._clock = clock
         if address.startswith("sqlite:///"):
@@ -66,15 +71,10 @@ class Database:
             )
             self.is_sqlite = True
         elif address.startswith(("postgresql://", "postgres://")):
-            self.peewee = PooledPostgresqlDatabase(
-                address.replace("postgres://", "postgresql://", 1),
-                prefer_psycopg3=True,
-                max_connections=_CONNECTIONS,
-                timeout=_BUSY_TIMEOUT_SECONDS,
-            )
+            self.peewee = Postgres(address, max_connections=_CONNECTIONS, timeout=_BUSY_TIMEOUT_SECONDS)
             self.is_sqlite = False
         else:
-            raise ValueError("expected a database URL that begins with sqlite:/// or postgresql://")
+            raise UnusableUrl("expected a database URL that begins with sqlite:/// or postgresql://")
         self._readers = anyio.CapacityLimiter(_CONNECTIONS // 2)
         self._writers = anyio.CapacityLimiter(1 if self.is_sqlite else _CONNECTIONS // 2)
 
@@ -89,7 +89,10 @@ class Database:
     def reading(self, work: Callable[[], T]) -> T:
         """`read` for a caller that is in a worker thread already."""
         with self._connection():
-            return work()
+            if self.is_sqlite:
+                return work()
+            with self.peewee.atomic(READ_ONLY):
+                return work()
 
     def writing(self, work: Callable[[], T]) -> T:
         """`write` for a caller that is in a worker thread already."""
@@ -101,7 +104,9 @@ class Database:
         try:
             with self.peewee.connection_context():
                 yield
-        except (peewee.OperationalError, peewee.InterfaceError) as error:
+        except peewee.PeeweeException as error:
+            if not is_away(error):
+                raise
             raise DatabaseUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
 
     def now(self) -> Instant:
@@ -131,7 +136,8 @@ class Database:
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row, in the driver's own fast way."""
-        self.peewee.cursor().executemany(self._placeholders(sql), rows)
+        with _AS_PEEWEE:
+            self.peewee.cursor().executemany(self._placeholders(sql), rows)
 
     def _placeholders(self, sql: str) -> str:
         return sql if self.is_sqlite else sql.replace("?", "%s")
@@ -147,6 +153,11 @@ class Database:
         """Execute a peewee query here: rows of a SELECT, the new id of an INSERT, else the number of rows changed."""
         return query.execute(self.peewee)
 
+    def allow_slow_statements(self) -> None:
+        """Let the statements of this transaction take as long as they need: for work that nobody waits for."""
+        if not self.is_sqlite:
+            self.execute("SET LOCAL statement_timeout = 0")
+
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return the migrations applied. Safe when replicas start together.
 
@@ -154,20 +165,14 @@ class Database:
         """
         runner = Runner(self.peewee, str(MIGRATIONS), table_name=MIGRATION_TABLE)
         with self._connection():
-            if not self.is_sqlite:
-                self.execute("SELECT pg_advisory_lock(?)", (_MIGRATION_LOCK,))
-            try:
-                unknown = sorted(each.name for each in runner.status() if each.path is None)
-                if unknown:
-                    raise SchemaMismatch(
-                        f"the database has migrations that this version does not know ({', '.join(unknown)}): "
-                        "it was made by a newer version; run that one, or give another database"
-                    )
-                applied: list[str] = runner.up()
-            finally:
-                if not self.is_sqlite:
-                    self.execute("SELECT pg_advisory_unlock(?)", (_MIGRATION_LOCK,))
-            return applied
+            if self.is_sqlite:
+                return _migrate(runner)
+            # In one transaction, whose end frees the lock: behind PgBouncer a session's lock would be left behind.
+            with self.peewee.atomic():
+                self.allow_slow_statements()
+                self.execute("SET LOCAL lock_timeout = 0")
+                self.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+                return _migrate(runner)
 
     def schema_version(self) -> str:
         """The newest migration of this code, such as `0001`; equal to the database's after `migrate`."""
@@ -181,6 +186,17 @@ class Database:
     def close(self) -> None:
         """Close every connection, also those of other threads. Only when no unit of work is running."""
         self.peewee.close_all()
+
+
+def _migrate(runner: Runner) -> list[str]:
+    unknown = sorted(each.name for each in runner.status() if each.path is None)
+    if unknown:
+        raise SchemaMismatch(
+            f"the database has migrations that this version does not know ({', '.join(unknown)}): "
+            "it was made by a newer version; run that one, or give another database"
+        )
+    applied: list[str] = runner.up()
+    return applied
 
 
 def _first_line(error: Exception) -> str:

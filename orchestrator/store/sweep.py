@@ -37,6 +37,7 @@ def sources(db: Database) -> list[Source]:
 def sweep_source(db: Database, source: Source, rules: SweepRules) -> int:
     """Free the items, intervals and empty namespaces of one source that outlived both the TTL and the history of
     presence; returns the number of items. One unit of work, under the source's lock."""
+    db.allow_slow_statements()
     source_id = lock_source(db, source.account_id, source.inventory_type, source.cluster_name)
     if source_id is None:
         return 0
@@ -88,6 +89,7 @@ def sweep_runs(db: Database, rules: SweepRules) -> int:
 
     What a status is made of (the newest run, the newest success) is kept as long as its cluster or sender is.
     """
+    db.allow_slow_statements()
     now = db.now()
     kept = " UNION ".join(
         f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"

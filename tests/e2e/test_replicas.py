@@ -66,7 +66,7 @@ def test_the_clusters_of_a_killed_replica_are_taken_over_within_the_lease(tmp_pa
     env = replica_environment(postgres_url, interval=300, lease=LEASE_SECONDS)
     names = [f"shop-{number}" for number in range(5)]
     with running_server(tmp_path / "doomed", env=env) as doomed:
-        add_all([doomed], dict.fromkeys(names, "one.delay-8s"))
+        add_all([doomed], dict.fromkeys(names, "one.delay-10s"))
         for name in names:
             doomed.wait_until_looking(name)
         (root,) = doomed.workdir_roots()
@@ -77,15 +77,15 @@ def test_the_clusters_of_a_killed_replica_are_taken_over_within_the_lease(tmp_pa
             doomed.process.kill()
             doomed.process.wait(10)
             killed_at = database_now(postgres_url)
-            until(lambda: taken_over(postgres_url) == len(names) or None, seconds=LEASE_SECONDS + 10)
+            until(lambda: taken_over(postgres_url) == len(names) or None, seconds=LEASE_SECONDS + 20)
             for looks in looks_of(postgres_url).values():
                 first, second = looks
                 assert (first.state, second.state) == ("interrupted", "running")
-                # Within the lease, the second between two turns of the loop, and what a busy machine takes.
-                assert (second.started_at - killed_at) / SECOND < LEASE_SECONDS + 1 + 2
+                # Within the lease, the second between two turns of the loop, and what a busy machine takes; the next
+                # look would have been due in minutes.
+                assert (second.started_at - killed_at) / SECOND < LEASE_SECONDS + 1 + 6
             roots = [path for each in servers for path in each.workdir_roots()]
             until(lambda: sum(len(list(Path(path).iterdir())) for path in roots) == len(names) or None)
-            assert Path(root).exists()
             with running_server(tmp_path / "next", env=env) as following:
                 assert not Path(root).exists()
                 assert processes_in(root) == []

@@ -1,0 +1,101 @@
+"""PostgreSQL as the service talks to it: how it connects, how long a transaction may take, and what it leaves out so
+that it also works behind PgBouncer in transaction mode: session state, startup options and, there, prepared
+statements."""
+
+from typing import Any
+
+import peewee
+import psycopg
+from playhouse.pool import PooledPostgresqlDatabase
+from psycopg.conninfo import conninfo_to_dict
+
+# A statement takes milliseconds: one of a minute waits for a disk that is gone, and holds one of few connections.
+STATEMENT_SECONDS = 60
+# As long as SQLite's busy timeout. The longest holder of a lock is the first report of a very large cluster.
+LOCK_SECONDS = 30
+# A replica that is stopped in mid-transaction holds its locks, and would keep the others from its clusters for ever.
+IDLE_SECONDS = 30
+
+# How often a statement is sent before it is prepared: psycopg's own default.
+_PREPARE_AFTER = 5
+
+READ_ONLY = "READ ONLY"
+
+# What an address that names no other value gets. A server that vanished without a word is noticed in half a minute,
+# also in the middle of a statement; the kernel's own limits are hours, and a quarter of an hour.
+_CONNECTION = {
+    "application_name": "kai-orchestrator",
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+# Errors that PostgreSQL counts among a program's own, and that are not: 25006 is a server that became a standby,
+# 25P03 a transaction that was idle for too long and was ended with its connection.
+_AWAY = frozenset({"25006", "25P03"})
+
+
+class UnusableUrl(ValueError):
+    """The database's URL is none; the text says what was expected, and never the URL, which holds a password."""
+
+
+class _Adapter(peewee.Psycopg3Adapter):
+    """Has statements prepared where that is safe: a large report is then stored in half the time."""
+
+    def connect(self, db: Any, **parameters: Any) -> Any:
+        """A new connection of psycopg's."""
+        connection: psycopg.Connection[Any] = super().connect(db, **parameters)  # type: ignore[no-untyped-call]
+        connection.autocommit = True
+        answer = connection.execute("SELECT pg_backend_pid()").fetchone()
+        # A pooler in between makes up a process of its own: what is prepared on one connection is not on the next.
+        is_direct = answer == (connection.info.backend_pid,)
+        connection.prepare_threshold = _PREPARE_AFTER if is_direct else None
+        return connection
+
+
+class Postgres(PooledPostgresqlDatabase):
+    """A pool of connections. Each transaction sets its own limits: behind PgBouncer a session's would be anybody's."""
+
+    psycopg3_adapter = _Adapter
+
+    def __init__(self, url: str, *, max_connections: int, timeout: int) -> None:
+        """`timeout` is how many seconds to wait for a free connection. The URL's own parameters (sslmode,
+        sslrootcert, target_session_attrs and all that libpq knows) win over ours. Raises UnusableUrl for a URL that
+        libpq cannot read."""
+        url = url.replace("postgres://", "postgresql://", 1)
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            # Without its text, and without a cause: it quotes the password.
+            raise UnusableUrl(
+                "the database URL cannot be read: expected postgresql://USER:PASSWORD@HOST:PORT/NAME?PARAMETER=VALUE "
+                "with PostgreSQL's own parameters, and special characters percent-encoded"
+            ) from None
+        super().__init__(
+            url,
+            prefer_psycopg3=True,
+            max_connections=max_connections,
+            timeout=timeout,
+            prepare_threshold=None,
+            **{name: value for name, value in _CONNECTION.items() if name not in given},
+        )
+
+    def begin(self, access: str = "READ WRITE") -> None:
+        """Begin a transaction and set its limits, in one round trip."""
+        limits = {
+            "statement_timeout": STATEMENT_SECONDS,
+            "lock_timeout": LOCK_SECONDS,
+            "idle_in_transaction_session_timeout": IDLE_SECONDS,
+        }
+        settings = "; ".join(f"SET LOCAL {name} = '{seconds}s'" for name, seconds in limits.items())
+        self.execute_sql(f"BEGIN {access}; {settings}")
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error of a statement says that the server is not to be had as it should be."""
+    if isinstance(error, peewee.OperationalError | peewee.InterfaceError):
+        return True
+    original: Any = getattr(error, "orig", None)
+    return getattr(original, "sqlstate", None) in _AWAY

@@ -1,0 +1,147 @@
+"""PostgreSQL's own ways of failing, and what of them the service's other parts ever see."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from orchestrator.store import postgres
+from orchestrator.store.database import Database, DatabaseUnavailable
+from orchestrator.store.postgres import UnusableUrl
+
+pytestmark = pytest.mark.postgres
+
+SETTING = "SELECT current_setting(?)"
+ENDED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@contextlib.contextmanager
+def migrated(url: str) -> Iterator[Database]:
+    with contextlib.closing(Database(SecretStr(url))) as db:
+        db.migrate()
+        yield db
+
+
+@pytest.fixture
+def db(postgres_url: str) -> Iterator[Database]:
+    with migrated(postgres_url) as database:
+        yield database
+
+
+def test_a_unit_that_reads_cannot_write(db: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        db.reading(lambda: db.execute("DELETE FROM account"))
+
+
+def test_a_statement_that_hangs_is_ended(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "STATEMENT_SECONDS", 1)
+    for unit in (db.reading, db.writing):
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            unit(lambda: db.execute("SELECT pg_sleep(30)"))
+    assert db.reading(lambda: db.one("SELECT 1")) == (1,)
+
+
+def test_work_that_nobody_waits_for_may_take_longer(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unit() -> None:
+        db.allow_slow_statements()
+        db.execute("SELECT pg_sleep(1.2)")
+
+    monkeypatch.setattr(postgres, "STATEMENT_SECONDS", 1)
+    db.writing(unit)
+    # And the next unit on that connection is limited again.
+    assert db.writing(lambda: db.one(SETTING, ("statement_timeout",))) == ("1s",)
+
+
+def test_a_lock_is_not_waited_for_for_ever(db: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "LOCK_SECONDS", 1)
+    with psycopg.connect(postgres_url) as other:
+        other.execute("LOCK TABLE account")
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            db.writing(lambda: db.execute("DELETE FROM account"))
+
+
+def test_locks_of_a_stopped_replica_are_freed(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is stopped in mid-transaction, and learns of it when it goes on."""
+    monkeypatch.setattr(postgres, "IDLE_SECONDS", 1)
+
+    def unit() -> None:
+        db.execute("LOCK TABLE account")
+        time.sleep(2.5)
+        db.execute("DELETE FROM account")
+
+    with pytest.raises(DatabaseUnavailable):
+        db.writing(unit)
+    assert db.reading(lambda: db.one("SELECT count(*) FROM account")) == (0,)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_connection_cut_in_mid_unit_is_said_so(db: Database, postgres_url: str, many: bool) -> None:
+    def unit() -> None:
+        (pid,) = db.one("SELECT pg_backend_pid()")
+        with psycopg.connect(postgres_url, autocommit=True) as killer:
+            killer.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        insert = "INSERT INTO account (name, created_at) VALUES (?, ?)"
+        if many:
+            db.execute_many(insert, [("a", 1), ("b", 2)])
+        else:
+            db.execute(insert, ("a", 1))
+
+    with pytest.raises(DatabaseUnavailable):
+        db.writing(unit)
+    assert db.reading(lambda: db.one("SELECT count(*) FROM account")) == (0,)
+
+
+def test_it_says_who_is_connected(db: Database, postgres_url: str) -> None:
+    assert db.reading(lambda: db.one(SETTING, ("application_name",))) == ("kai-orchestrator",)
+    with migrated(f"{postgres_url}?application_name=other") as named:
+        assert named.reading(lambda: named.one(SETTING, ("application_name",))) == ("other",)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ("sslmode=require", "server does not support SSL"),
+        ("target_session_attrs=standby", "not in hot standby"),
+        ("options=-c%20search_path%3Dnowhere", "no such schema"),
+    ],
+)
+def test_parameters_of_the_url_reach_the_server(postgres_url: str, parameters: str, complaint: str) -> None:
+    """The tests' server speaks no TLS and is no standby."""
+
+    def unit() -> None:
+        if db.one("SELECT current_schema()") == (None,):
+            raise DatabaseUnavailable("no such schema")
+
+    db = Database(SecretStr(f"{postgres_url}?{parameters}"))
+    with contextlib.closing(db), pytest.raises(DatabaseUnavailable, match=complaint):
+        db.reading(unit)
+
+
+def test_files_of_a_tls_url_are_where_it_says() -> None:
+    files = {"sslmode": "verify-full", "sslrootcert": "/etc/ca.pem", "sslcert": "/etc/c.pem", "sslkey": "/etc/k.pem"}
+    db = Database(SecretStr("postgresql://u@h/x?" + "&".join(f"{name}={value}" for name, value in files.items())))
+    known = conninfo_to_dict(db.peewee.database, **db.peewee.connect_params | {"prepare_threshold": None})
+    assert files.items() <= known.items()
+    assert known["connect_timeout"] == 10
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@[h/x", "postgresql://u:s3cret@h/x?sslmod=s3cret"])
+def test_a_url_that_cannot_be_read_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(UnusableUrl) as caught:
+        Database(SecretStr(url))
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_statements_are_prepared_where_no_pooler_is_between(db: Database) -> None:
+    def unit() -> int:
+        for _ in range(10):
+            db.one("SELECT 1 + ?", (1,))
+        (prepared,) = db.one("SELECT count(*) FROM pg_prepared_statements")
+        return int(prepared)
+
+    assert db.reading(unit) > 0
