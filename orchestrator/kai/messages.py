@@ -171,7 +171,7 @@ _RULES: Final = (
     ),
     _rule(
         ReasonCode.BAD_CERTIFICATE_DATA,
-        r"tls: failed to find (?:any PEM data in certificate input|\"CERTIFICATE\" PEM block)|"
+        r"tls: failed to find (?:(?:any|certificate) PEM data in certificate input|\"CERTIFICATE\" PEM block)|"
         r"failed to base64 decode client cert|failed to parse certificate|x509: malformed",
         "client_certificate cannot be read",
         "Set client_certificate to the base64 of the certificate in PEM: client-certificate-data of the kubeconfig.",
@@ -188,6 +188,23 @@ _RULES: Final = (
         r"stat \S*: no such file or directory)",
         "kai did not find what it was given: {what}",
         "Check that nothing but this service writes into its directory in memory, and that it is not full.",
+    ),
+    _rule(
+        ReasonCode.UNREACHABLE,
+        # Go quotes the status of a proxy that refuses to CONNECT, and nothing else of it.
+        r'(?:Get|Post) "URL": (?P<what>Proxy Authentication Required|Forbidden|Bad Gateway|Service Unavailable|'
+        r"Gateway Timeout|Not Found|Method Not Allowed|Bad Request)(?=$|[\"\\])",
+        "the proxy that this service was told to use does not connect it to the API server: {what}",
+        "Check HTTPS_PROXY (its user and password, too), and whether the proxy lets this service reach cluster_server.",
+    ),
+    # The API server, or what stands before it, answered: whatever its words go on to name is trouble of its own.
+    _rule(
+        ReasonCode.SERVER_ERROR,
+        r"(?P<what>an error on the server .*|Internal error occurred.*|error trying to reach service.*|"
+        r"etcdserver: .*|apiserver not ready.*|apiserver is shutting down.*|Timeout: request did not complete.*|"
+        r"etcd leader changed.*)",
+        "the API server failed: {what}",
+        "Look at the API server's health; the next look tries again.",
     ),
     _rule(
         ReasonCode.FORBIDDEN,
@@ -212,6 +229,13 @@ _RULES: Final = (
         r'User "(?P<user>[^"]*)" cannot get path "(?P<path>[^"]*)"',
         "{user} may not get {path}",
         "Let {user} read " + "{path}: the ClusterRole system:discovery (or system:public-info-viewer) allows it.",
+    ),
+    _rule(
+        ReasonCode.FORBIDDEN,
+        # What client-go makes of any 403 to /version in JSON.
+        r"failed to get Cluster Server Version: unknown(?=$|\")",
+        "the user may not get /version",
+        "Let the user read /version: the ClusterRole system:discovery (or system:public-info-viewer) allows it.",
     ),
     _rule(
         ReasonCode.FORBIDDEN,
@@ -256,6 +280,12 @@ _RULES: Final = (
         r"x509: certificate has expired or is not yet valid(?:: current time (?P<detail>\S+ is (?:after|before) \S+))?",
         "the API server's certificate, or one of its CA's, has expired or is not yet valid: {detail}",
         "Have the API server's certificate renewed; check the clocks of both machines.",
+    ),
+    _rule(
+        ReasonCode.TLS_FAILED,
+        r"x509: cannot verify signature: insecure algorithm (?P<what>[\w-]+)",
+        "the API server's certificate is signed with {what}, which is not accepted any more",
+        "Have it issued anew, signed with SHA-256 or better.",
     ),
     _rule(
         ReasonCode.TLS_UNTRUSTED_CA,
@@ -316,7 +346,7 @@ _RULES: Final = (
     _rule(
         ReasonCode.UNREACHABLE,
         r"(?P<what>unexpected EOF|connection reset by peer|broken pipe|GOAWAY|use of closed network connection|"
-        r": EOF\b|connection aborted)",
+        r"(?<=: )EOF\b|connection aborted)",
         "the connection to the API server broke off: {what}",
         f"{_CHECK_THE_ADDRESS}; what stands between (a proxy, a load balancer) may have cut it.",
     ),
@@ -324,17 +354,19 @@ _RULES: Final = (
         ReasonCode.NOT_KUBERNETES,
         r"(?P<what>invalid character .* looking for|could not find the requested resource|"
         r"does not allow this method on the requested resource|(?:stopped|failed) after 10 redirects|"
-        r"unable to (?:decode|parse the server version)|couldn't get version|is missing in|no kind \"|"
-        r"unexpected end of JSON input|serializer for \S+ doesn't exist|cannot unmarshal|"
+        r"unable to (?:decode|parse the server version)|couldn't get version|is missing in|"
+        r"no kind \"[^\"]*\" is registered|unexpected end of JSON input|serializer for .+? doesn't exist|"
+        r"0-length response with status code: 2\d\d|proto: .*illegal.*|cannot unmarshal|ReadString: expects|"
+        r"the server responded with the status code 3\d\d.*|"
         r"unsupported protocol scheme)",
         "what answers there is not a Kubernetes API server: {what}",
         _IS_IT_AN_API_SERVER,
     ),
     _rule(
         ReasonCode.SERVER_ERROR,
-        r"(?P<what>an error on the server .*|Internal error occurred.*|"
+        r"(?P<what>"
         r"the server is currently unable to handle the request.*|too many requests.*|"
-        r"(?:continue|resource version).* (?:too old|expired).*|the server rejected our request.*|etcdserver: .*|"
+        r"(?:continue|resource version).* (?:too old|expired).*|the server rejected our request.*|"
         r"the server responded with the status code.*|the server has received too many requests.*|"
         r"stream error: .*|INTERNAL_ERROR.*|Service Unavailable.*|Bad Gateway.*|storage is \(re\)initializing.*)",
         "the API server failed: {what}",

@@ -16,6 +16,7 @@ GET = 'Get "https://127.0.0.1:16443/api/v1/namespaces?limit=100&timeout=1m0s&tim
 OLD = f"Failed to get Image Results: failed to resolve namespaces: failed to list all namespaces: {GET}"
 NEW = f"Failed to get Image Results: failed to list namespaces: {GET}"
 LIST = "Failed to get Image Results: failed to list namespaces"
+SHA1 = 'insecure algorithm SHA1-RSA" while trying to verify candidate authority certificate "ca")'
 DENIED = 'cannot list resource "{}" in API group "" {}'
 
 # (message, code, what the reason must say)
@@ -56,6 +57,40 @@ MESSAGES: list[tuple[str, str, list[str]]] = [
         f"{NEW}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
         "timeout",
         ["Client.Timeout"],
+    ),
+    # What kai built from source printed against servers, proxies and load balancers in trouble.
+    (f"{LIST}: serializer for text/html; charset=utf-8 doesn't exist", "not_kubernetes", []),
+    (
+        f"{LIST}: 0-length response with status code: 200 and content type: application/json",
+        "not_kubernetes",
+        [],
+    ),
+    ("Failed to get Image Results: failed to get Cluster Server Version: unknown", "forbidden", ["/version"]),
+    (f"{LIST}: apiserver not ready", "server_error", ["not ready"]),
+    (f"{LIST}: Timeout: request did not complete within the allotted timeout", "server_error", []),
+    (f"{LIST}: The apiserver is shutting down, please try again later.", "server_error", []),
+    (f"{LIST}: etcd leader changed", "server_error", []),
+    (f"{LIST}: Internal error occurred: etcdserver: request timed out", "server_error", ["etcdserver"]),
+    (
+        f"{LIST}: error trying to reach service: dial tcp 10.0.0.9:443: connect: connection refused",
+        "server_error",
+        [],
+    ),
+    (f"{NEW}: Proxy Authentication Required", "unreachable", ["HTTPS_PROXY"]),
+    (f"{NEW}: Forbidden", "unreachable", ["HTTPS_PROXY"]),
+    (
+        (
+            "Failed to get Image Results: failed to get k8s client set: failed to build kube clientset: "
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; "
+            "PEM inputs may have been switched"
+        ),
+        "bad_certificate_data",
+        [],
+    ),
+    (
+        f'{NEW}: x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: {SHA1}',
+        "tls_failed",
+        ["SHA1-RSA"],
     ),
     (f"{NEW}: net/http: TLS handshake timeout", "timeout", []),
     (f"{NEW}: http2: client connection lost", "timeout", []),
