@@ -41,6 +41,9 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["json", "text"]
 
 MIB = 1024 * 1024
+# A month: a number of milliseconds taken for seconds is found out.
+MAX_INTERVAL_SECONDS: Final = 31 * 86_400
+MAX_DAYS: Final = 36_500
 
 
 def _networks(value: object) -> object:
@@ -168,6 +171,7 @@ class Settings(BaseModel):
         "seconds from one look at a cluster to the next",
         env="ANCHORE_CATALOG_K8S_INVENTORY_REPORT_INTERVAL_SEC",
         ge=1,
+        le=MAX_INTERVAL_SECONDS,
     )
     image_ttl_days: int = _option(
         120,
@@ -182,15 +186,18 @@ class Settings(BaseModel):
         shown="it is not looked at",
     )
     kai_binary: str = _option("kai", "the kai program: a path, or a name that is looked up on `PATH`", min_length=1)
-    kai_timeout_sec: int = _option(120, "seconds after which a run of kai is stopped", ge=1)
-    kai_output_limit_bytes: int = _option(64 * MIB, "a run of kai that prints more than this fails", ge=1024)
-    kai_request_batch_size: int = _option(500, "objects that kai asks the API server for at a time", ge=1)
-    max_concurrent_runs: int = _option(16, "clusters looked at at the same time", ge=1)
+    kai_timeout_sec: int = _option(120, "seconds after which a run of kai is stopped", ge=1, le=86_400)
+    kai_output_limit_bytes: int = _option(
+        64 * MIB, "a run of kai that prints more than this fails", ge=1024, le=4096 * MIB
+    )
+    kai_request_batch_size: int = _option(500, "objects that kai asks the API server for at a time", ge=1, le=100_000)
+    max_concurrent_runs: int = _option(16, "clusters looked at at the same time", ge=1, le=1_000)
     lease_sec: int = _option(
         60,
         "seconds after which another process takes over the clusters of one that died, or that lost the database; "
         "a process that lives renews its claims in a third of them",
         ge=3,
+        le=86_400,
     )
     allowed_networks: Networks = _option(
         (),
@@ -202,11 +209,14 @@ class Settings(BaseModel):
         "networks that clusters' API servers may never be in; `[]`: none is denied",
         shown=f"`{','.join(map(str, DEFAULT_DENIED))}`",
     )
-    run_history_days: int = _option(7, "days that finished runs are kept", ge=1)
-    run_history_per_cluster: int = _option(1000, "finished runs kept of one cluster", ge=1)
-    presence_days: int = _option(400, "days that the history of what ran where is kept", ge=1)
+    run_history_days: int = _option(7, "days that finished runs are kept", ge=1, le=MAX_DAYS)
+    run_history_per_cluster: int = _option(1000, "finished runs kept of one cluster", ge=1, le=10_000_000)
+    presence_days: int = _option(400, "days that the history of what ran where is kept", ge=1, le=MAX_DAYS)
     presence_gap_hours: int = _option(
-        24, "an image back within so many hours counts as never gone, so that CronJobs do not flood the history", ge=0
+        24,
+        "an image back within so many hours counts as never gone, so that CronJobs do not flood the history",
+        ge=0,
+        le=24 * MAX_DAYS,
     )
     drain_sec: int = _option(5, "seconds that open requests are given when the service stops", ge=0, le=8)
     log_level: LogLevel = _option(

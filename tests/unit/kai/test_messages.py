@@ -16,7 +16,7 @@ GET = 'Get "https://127.0.0.1:16443/api/v1/namespaces?limit=100&timeout=1m0s&tim
 OLD = f"Failed to get Image Results: failed to resolve namespaces: failed to list all namespaces: {GET}"
 NEW = f"Failed to get Image Results: failed to list namespaces: {GET}"
 LIST = "Failed to get Image Results: failed to list namespaces"
-SHA1 = '"x509: cannot verify signature: insecure algorithm SHA1-RSA" while trying to verify candidate authority certificate "ca")'
+SHA1 = '"x509: cannot verify signature: insecure algorithm SHA1-RSA" while trying to verify candidate "ca")'
 DENIED = 'cannot list resource "{}" in API group "" {}'
 
 # (message, code, what the reason must say)
@@ -88,7 +88,7 @@ MESSAGES: list[tuple[str, str, list[str]]] = [
         [],
     ),
     (
-        f'{NEW}: x509: certificate signed by unknown authority (possibly because of {SHA1}',
+        f"{NEW}: x509: certificate signed by unknown authority (possibly because of {SHA1}",
         "tls_failed",
         ["SHA1-RSA"],
     ),
