@@ -82,11 +82,15 @@ class Looker:
         await self._store(claim, lambda: self._ledger.discard(claim))
 
     async def _store(self, claim: Claim, write: Callable[[], Awaitable[RunResult]]) -> None:
+        told = False
         with anyio.move_on_after(self._storing_seconds):
             while True:
                 try:
                     _tell(claim, await write())
-                except DatabaseUnavailable:
+                except DatabaseUnavailable as error:
+                    if not told:
+                        _log.error("look cannot be stored; trying again", cluster=claim.cluster_name, error=str(error))
+                        told = True
                     await anyio.sleep(self._retry_seconds)
                 else:
                     return

@@ -105,7 +105,8 @@ class Database:
             with self.peewee.connection_context():
                 yield
         except peewee.PeeweeException as error:
-            if not is_away(error):
+            # Of SQLite's errors, the plain one says that the file is no database, or no longer whole.
+            if not is_away(error) and type(error) is not peewee.DatabaseError:
                 raise
             raise DatabaseUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
 
@@ -180,8 +181,17 @@ class Database:
         return newest.split("_", 1)[0]
 
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable unless the database answers."""
-        await self.read(lambda: self.one("SELECT 1"))
+        """Raise DatabaseUnavailable unless the database answers, and its file is where it was."""
+        await self.read(self._answer)
+
+    def _answer(self) -> None:
+        self.one("SELECT 1")
+        if not self.is_sqlite:
+            return
+        # SQLite goes on writing into a file that was deleted, and all of it is gone when the service stops.
+        path = Path(self.peewee.database)
+        if not path.exists():
+            raise DatabaseUnavailable(f"{path} was deleted while it was in use; stop the service and restore it")
 
     def close(self) -> None:
         """Close every connection, also those of other threads. Only when no unit of work is running."""

@@ -86,6 +86,24 @@ async def test_database_that_is_away_is_said_so(tmp_path: Path) -> None:
         db.close()
 
 
+async def test_file_that_was_deleted_while_in_use_is_found_out(sqlite_url: str) -> None:
+    db = Database(SecretStr(sqlite_url))
+    db.migrate()
+    await db.ping()
+    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    with pytest.raises(DatabaseUnavailable, match="was deleted while it was in use"):
+        await db.ping()
+    db.close()
+
+
+def test_file_that_is_no_database_is_said_so(sqlite_url: str) -> None:
+    Path(sqlite_url.removeprefix("sqlite:///")).write_bytes(b"this is a text, and a long one at that\n" * 100)
+    db = Database(SecretStr(sqlite_url))
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
+        db.migrate()
+    db.close()
+
+
 def test_other_databases_are_refused() -> None:
     with pytest.raises(ValueError, match="sqlite:/// or postgresql://"):
         Database(SecretStr("mysql://x"))
