@@ -76,7 +76,8 @@ class Container:
         entrypoint = ["--entrypoint", self._entrypoint[0]] if self._entrypoint else []
         self.podman(
             *("run", "--detach", "--name", self.name, "--network", "host", *user, *entrypoint),
-            *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"),
+            *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/dev/shm:rw,mode=1777,size=64m"),
+            *("--cap-drop", "all", "--security-opt", "no-new-privileges"),
             *("--volume", f"{self.name}:/data", *self._mounts, "--health-interval", "disable"),
             *[argument for name, value in self.env.items() if value for argument in ("--env", name)],
             *(self._image, *self._entrypoint[1:]),
