@@ -2,11 +2,23 @@
 
 import base64
 import secrets
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.server import CLUSTERS, INVENTORIES, Server, cluster_body, environment, processes_in, running_server
+from tests.certificates import make_pair
+from tests.e2e.server import (
+    CLUSTERS,
+    INVENTORIES,
+    Server,
+    cluster_body,
+    environment,
+    processes_in,
+    running_server,
+    until,
+)
 
 FAILURES = (
     "ok",
@@ -114,6 +126,46 @@ def test_what_a_killed_service_left_of_a_credential_is_gone_after_the_next_start
         assert processes_in(root) == []
         assert server.stop() == 0
     assert files_holding(canary, data_dir, data_dir.parent) == []
+
+
+def test_the_services_own_secrets_are_told_to_nobody(data_dir: Path, tmp_path: Path) -> None:
+    canary = f"canary{secrets.token_hex(16)}"
+    files = tmp_path / "secrets"
+    files.mkdir()
+    (files / "secret").write_text(canary)
+    (files / "key").write_text(base64.b64encode(canary[:32].encode()).decode())
+    pair = make_pair(files, passphrase=canary)
+    own = {
+        "ANCHORE_ADMIN_PASSWORD": "",
+        "ANCHORE_ADMIN_PASSWORD_FILE": str(files / "secret"),
+        "ORCHESTRATOR_TLS_KEY_PASSPHRASE_FILE": str(files / "secret"),
+        "ORCHESTRATOR_SEALING_KEYS_FILE": str(files / "key"),
+        "ANCHORE_LOG_LEVEL": "DEBUG",
+    }
+    with closed_port() as port:
+        database = {"ANCHORE_DB_HOST": "127.0.0.1", "ANCHORE_DB_PORT": str(port)}
+        database["ANCHORE_DB_PASSWORD_FILE"] = str(files / "secret")
+        env = environment(**own, **pair.environment(), **database)
+        with running_server(data_dir, env=env, ready=False) as server:
+            until(lambda: "does not answer yet" in server.output or None, process=server.process, what=server.log)
+            assert processes_telling(canary) == []
+            assert server.stop() == 0
+            assert canary not in server.output
+    with running_server(data_dir, env=environment(**own, **pair.environment()), ready=False) as server:
+        until(lambda: "listening" in server.output or None, process=server.process, what=server.log)
+        assert processes_telling(canary) == []
+        assert server.stop() == 0
+        said = server.output
+    assert [form for form in forms(canary) if form in said.encode()] == []
+    assert files_holding(canary, data_dir) == []
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else gets meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 def refused(server: Server, canary: str) -> list[str]:
