@@ -76,7 +76,7 @@ def check_failed(look: Look, code: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", list(CredentialType))
+@pytest.mark.parametrize("kind", [CredentialType.TOKEN, CredentialType.PRIVATE_KEY])
 async def test_every_version_of_kai_is_understood(
     tmp_path: Path, workdirs: Workdirs, version: str, kind: CredentialType
 ) -> None:
@@ -464,7 +464,7 @@ LEAKS = [
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-@pytest.mark.parametrize("kind", list(CredentialType))
+@pytest.mark.parametrize("kind", [CredentialType.TOKEN, CredentialType.PRIVATE_KEY])
 async def test_a_kai_that_prints_the_credential_is_not_quoted(
     tmp_path: Path, workdirs: Workdirs, leak: str, kind: CredentialType
 ) -> None:
