@@ -80,6 +80,7 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         "log_format": "json",
         "config_dir": str(tmp_path),
         "drain_sec": "3",
+        "max_concurrent_runs": "43",
         "env_file": str(env_file),
         "role": "api",
     }
@@ -141,6 +142,17 @@ def test_a_bad_value_is_refused_by_its_variable_and_never_shown(variable: str, v
     assert "\n" not in message
     assert CANARY not in message
     assert f"{value!r}" not in message
+
+
+@pytest.mark.parametrize(
+    "option",
+    [option for option in options() if type(getattr(Settings(), option.field)) is int],
+    ids=lambda option: option.field,
+)
+def test_no_number_may_be_too_large_to_be_stored(option: Option) -> None:
+    with pytest.raises(SettingsError) as caught:
+        loaded({option.env: "99999999999999999999"})
+    assert option.env in str(caught.value)
 
 
 def test_a_bad_flag_is_refused_by_its_name() -> None:

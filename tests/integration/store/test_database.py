@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import peewee
 import pytest
 from pydantic import SecretStr
@@ -90,7 +91,7 @@ async def test_file_that_was_deleted_while_in_use_is_found_out(sqlite_url: str) 
     db = Database(SecretStr(sqlite_url))
     db.migrate()
     await db.ping()
-    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    await anyio.Path(sqlite_url.removeprefix("sqlite:///")).unlink()
     with pytest.raises(DatabaseUnavailable, match="was deleted while it was in use"):
         await db.ping()
     db.close()
