@@ -58,7 +58,7 @@ CREATE TABLE cluster (
     last_success_at bigint
 );
 CREATE UNIQUE INDEX cluster_name ON cluster (account_id, inventory_type, cluster_name);
-CREATE INDEX cluster_due_at ON cluster (due_at);
+CREATE INDEX cluster_due ON cluster ((coalesce(lease_until, due_at)));
 
 CREATE TABLE run (
     id {id},
