@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from orchestrator import app
+from orchestrator import app, database_command
 from orchestrator.logs import configure_logging
 from orchestrator.settings import SettingsError, load_settings
 
@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="bin/serve",
         description="Inventory of the container images that run in Kubernetes clusters.",
-        epilog="Other options are environment variables or stand in config.yaml: see the table in README.md.",
+        epilog="`database copy --help` tells how to go from SQLite to PostgreSQL. Other options are environment "
+        "variables or stand in config.yaml: see the table in README.md.",
         allow_abbrev=False,
     )
     made.add_argument("--host", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
@@ -33,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     `argv` are the arguments without the program's name, by default those of this process.
     """
-    arguments = vars(parser().parse_args(argv))
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["database"]:
+        return database_command.main(given[1:])
+    arguments = vars(parser().parse_args(given))
     demo = arguments.pop("demo")
     try:
         settings, warnings = load_settings(os.environ, arguments)
