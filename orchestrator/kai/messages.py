@@ -5,6 +5,7 @@ crypto and net packages and of client-go, whose errors kai passes on.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,19 +20,21 @@ _TEXT_LINE = re.compile(r"\[[^\]]*\]\s+(?:ERROR|FATAL|PANIC)\s+(.*)")
 _URL = re.compile(r'"https?://[^"]*"')
 
 
-def reason_of_exit(*, exit_code: int | None, stdout: str, stderr: str) -> Reason:
+def reason_of_exit(*, exit_code: int | None, stdout: str, stderr: str, clean: Callable[[str], str]) -> Reason:
     """Why kai ended with this exit code (negative for a signal), from what it printed, however much of it was kept.
 
-    The texts are kai's own: quote from the answer only after redaction.
+    The texts are kai's own, and `clean` redacts what is quoted from them: that alone, so that a credential which is
+    an ordinary word takes nothing from our own sentences, nor from what a message is recognised by.
     """
+    quote = _Quote(clean)
     messages = _messages(stderr)
     for text in (*reversed(messages), stderr.replace('\\"', '"'), stdout):
-        reason = _recognise(_URL.sub('"URL"', text))
+        reason = _recognise(_URL.sub('"URL"', text), quote)
         if reason is not None:
             return reason
     if exit_code is not None and exit_code < 0:
         return _of_signal(-exit_code)
-    said = _last_words(messages, stderr, stdout)
+    said = quote(_last_words(messages, stderr, stdout))
     if not said:
         return Reason(
             ReasonCode.NO_OUTPUT,
@@ -70,17 +73,24 @@ def _json_message(line: str) -> str | None:
 def _last_words(messages: list[str], stderr: str, stdout: str) -> str:
     lines = messages or stderr.split("\n") + stdout.split("\n")
     said = [line.strip() for line in lines if line.strip()]
-    return _short(said[-1]) if said else ""
+    return said[-1] if said else ""
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    """Makes kai's words fit to be quoted: redacted, then cut."""
+
+    clean: Callable[[str], str]
+
+    def __call__(self, text: str) -> str:
+        text = self.clean(text)
+        return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
-def _recognise(text: str) -> Reason | None:
+def _recognise(text: str, quote: _Quote) -> Reason | None:
     for rule in _RULES:
         if match := rule.pattern.search(text):
-            found = {name: _short(value or "") for name, value in match.groupdict().items()}
+            found = {name: quote(value or "") for name, value in match.groupdict().items()}
             message = " ".join(rule.message.format(**found).split()).rstrip(" :")
             return Reason(rule.code, message, rule.remedy.format(**found))
     return None

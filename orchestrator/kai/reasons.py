@@ -3,6 +3,7 @@
 Here are the reasons that we find ourselves; what kai says is read in `messages`.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -156,15 +157,19 @@ def malformed(error: MalformedReport) -> Reason:
     )
 
 
-def unproven(error: UnprovenReport, report: InventoryReport, cluster_name: str) -> Reason:
-    """kai claims success, but its report does not prove a look at this cluster."""
-    message = str(error)
+def unproven(error: UnprovenReport, report: InventoryReport, cluster_name: str, clean: Callable[[str], str]) -> Reason:
+    """kai claims success, but its report does not prove a look at this cluster.
+
+    `clean` redacts what the error quotes from the report, which it does after a colon.
+    """
+    problem, colon, quoted = str(error).partition(": ")
+    message = f"{problem}{colon}{clean(quoted)}"
     if report.cluster_name not in (None, cluster_name):
         return Reason(ReasonCode.OTHER_CLUSTER, message, f"{_IS_IT_KAI}: it does not look at what it is told to.")
     if not report.server_version:
         return Reason(
             ReasonCode.NOT_KUBERNETES,
-            message,
+            str(error),
             "Check cluster_server: host, port and path of the API server, as in the kubeconfig; "
             "a login page or a redirect also answers to everything.",
         )

@@ -36,18 +36,23 @@ _SHAPES: Final = (
 )
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str], *, cut: bool = True) -> str:
     """The text without the secrets, in whatever form they stand there, and without control characters.
 
     Masked are: each secret as given, without white space, decoded from base64, encoded in it at any offset, escaped
-    for JSON or a URL; any piece of these of eight characters; a shorter piece at either end of the text, where a
-    secret may have been cut; a secret under eight characters as a whole. Besides, whatever has the shape of a
-    private key, a JWT, an Authorization header or a user in a URL.
+    for JSON or a URL; any piece of these of eight characters; where the text is `cut` out of a longer one, a shorter
+    piece at either end of it. A secret that itself is under eight characters may be an ordinary word: it is masked
+    as a whole word only, of three characters only where no part of a path or of a name with hyphens, and one under
+    three not at all. Besides, whatever has the shape of a private key, a JWT, an Authorization header or a user in
+    a URL.
     """
     text = _UNPRINTABLE.sub("", _ESCAPE_SEQUENCES.sub("", text.replace("\r\n", "\n")))
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
-    return _mask(text, {form for secret in secrets for form in _forms(secret)})
+    forms, words = set[str](), set[str]()
+    for secret in secrets:
+        (forms if len(secret.strip()) >= _PIECE else words).update(_forms(secret))
+    return _mask(text, forms, words, cut=cut)
 
 
 def excerpt(kept: HeadAndTail, secrets: Iterable[str]) -> str:
@@ -99,22 +104,29 @@ def _decoded(bare: str) -> Iterator[str]:
         yield text.strip()
 
 
-def _mask(text: str, forms: set[str]) -> str:
-    pieces = {form[begin : begin + _PIECE] for form in forms for begin in range(len(form) - _PIECE + 1)}
+def _mask(text: str, forms: set[str], words: set[str], *, cut: bool) -> str:
+    """The text without the forms of secrets, and without those of short ones where these are whole words."""
+    pieces = {form[begin : begin + _PIECE] for form in forms | words for begin in range(len(form) - _PIECE + 1)}
     hidden = bytearray(len(text))
     for begin in range(len(text) - _PIECE + 1):
         if text[begin : begin + _PIECE] in pieces:
             hidden[begin : begin + _PIECE] = b"\x01" * _PIECE
-    for form in forms:
-        if len(form) < _PIECE:
-            for match in re.finditer(re.escape(form), text):
-                hidden[match.start() : match.end()] = b"\x01" * len(form)
-    _hide_cut_pieces(text, forms, hidden)
+    patterns = [re.escape(form) for form in forms if len(form) < _PIECE]
+    for pattern in (*patterns, *(_as_word(word) for word in words if len(word) < _PIECE)):
+        for match in re.finditer(pattern, text):
+            hidden[match.start() : match.end()] = b"\x01" * len(match[0])
+    if cut:
+        _hide_cut_pieces(text, forms, hidden)
     return re.sub(
         "\x01+",
         MASK,
         "".join("\x01" if mark else character for character, mark in zip(text, hidden, strict=True)),
     )
+
+
+def _as_word(word: str) -> str:
+    beside = r"[\w/-]" if len(word) <= _SHORTEST_SECRET else r"\w"
+    return rf"(?<!{beside}){re.escape(word)}(?!{beside})"
 
 
 def _hide_cut_pieces(text: str, forms: set[str], hidden: bytearray) -> None:

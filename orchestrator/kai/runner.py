@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
@@ -175,7 +176,7 @@ class KaiRunner:
                 await self._in_thread(self._workdirs.remove, workdir)
         self._check_ending(result)
         if result.exit_code != 0:
-            raise _LookFailed(await self._in_thread(_why_it_failed, result, binary))
+            raise _LookFailed(await self._in_thread(_why_it_failed, result, binary, config))
         if len(result.stdout) > _PARSED_IN_THREAD_BYTES:
             return await self._in_thread(_proven_report, result.stdout, config)
         return _proven_report(result.stdout, config)
@@ -301,10 +302,16 @@ class KaiRunner:
         return await anyio.to_thread.run_sync(function, *args, limiter=self._threads)
 
 
-def _why_it_failed(result: ChildResult, binary: Binary) -> Reason:
+def _secrets(config: ClusterConfig) -> tuple[str, ...]:
+    return (config.credential.get_secret_value(),)
+
+
+def _why_it_failed(result: ChildResult, binary: Binary, config: ClusterConfig) -> Reason:
     """What the exit code and the words of kai mean, or those of the wrapper that was to become kai."""
     stdout = result.stdout[:_STDOUT_EXCERPT_BYTES].decode("utf-8", "replace")
-    reason = reason_of_exit(exit_code=result.exit_code, stdout=stdout, stderr=result.stderr.text())
+    cut = bool(result.stderr.left_out) or len(result.stdout) > _STDOUT_EXCERPT_BYTES
+    clean = partial(redact, secrets=_secrets(config), cut=cut)
+    reason = reason_of_exit(exit_code=result.exit_code, stdout=stdout, stderr=result.stderr.text(), clean=clean)
     if reason.code == ReasonCode.KAI_NOT_FOUND and Path(binary.path).exists():
         return reasons.kai_lacks_interpreter(binary.path)
     return reason
@@ -319,22 +326,21 @@ def _proven_report(stdout: bytes, config: ClusterConfig) -> InventoryReport:
     try:
         check_look(report, cluster_name=config.cluster_name, asked=config.asked_namespaces)
     except UnprovenReport as error:
-        raise _LookFailed(reasons.unproven(error, report, config.cluster_name)) from None
+        clean = partial(redact, secrets=_secrets(config), cut=False)
+        raise _LookFailed(reasons.unproven(error, report, config.cluster_name, clean)) from None
     return report
 
 
 def _look(
     config: ClusterConfig, told: _Told, report: InventoryReport | None, reason: Reason | None, seconds: float
 ) -> Look:
-    """What is kept of a look: whatever kai printed, and what was read from it, redacted."""
-    secrets = (config.credential.get_secret_value(),)
+    """What is kept of a look: the excerpts are redacted here; what the reason quotes was when it was found."""
+    secrets = _secrets(config)
     stdout_excerpt = stderr_excerpt = ""
     if told.result is not None:
         stderr_excerpt = excerpt(told.result.stderr, secrets)
         if reason is not None:
             stdout_excerpt = redact(told.result.stdout[:_STDOUT_EXCERPT_BYTES].decode("utf-8", "replace"), secrets)
-    if reason is not None:
-        reason = Reason(reason.code, redact(reason.message, secrets), redact(reason.remedy, secrets))
     return Look(
         outcome=_outcome(reason),
         report=report,

@@ -5,11 +5,13 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -67,7 +69,7 @@ async def runner(workdirs: Workdirs) -> KaiRunner:
 
 def check_failed(look: Look, code: str) -> None:
     assert look.reason is not None
-    assert look.reason.code.value == code, look
+    assert look.reason.code == code, look
     assert look.report is None
     timed_out = code == "timeout"
     assert look.outcome is (RunState.TIMED_OUT if timed_out else RunState.FAILED)
@@ -479,3 +481,17 @@ async def test_a_kai_that_prints_the_credential_is_not_quoted(
     assert CANARY not in repr(look)
     assert CANARY[:10] not in repr(look)
     assert "******" in repr(look)
+
+
+@pytest.mark.parametrize("credential", ["tok", "the", "token", "report", "namespaces", "Kubernetes", "certificate"])
+@pytest.mark.parametrize(
+    "scenario", ["wrong-token", "empty-server", "nothing", "garbage", "extra-namespace", "wrong-ca"]
+)
+async def test_a_credential_that_is_a_word_takes_nothing_from_our_sentences(
+    runner: KaiRunner, scenario: str, credential: str
+) -> None:
+    config = cluster(scenario, namespaces=("alpha", "beta") if scenario == "extra-namespace" else ())
+    usual = await runner.look(config)
+    look = await runner.look(replace(config, credential=SecretStr(credential)))
+    assert look.reason is not None
+    assert look.reason == usual.reason

@@ -1,6 +1,7 @@
 """kai's messages, as recorded from 0.2.1 to 0.5.0 and as Go and client-go word them, and what they mean."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.kai.messages import reason_of_exit
 from orchestrator.kai.reasons import ReasonCode
+from orchestrator.kai.redaction import redact
 from orchestrator.model.run import Reason
 
 GET = 'Get "https://127.0.0.1:16443/api/v1/namespaces?limit=100&timeout=1m0s&timeoutSeconds=60"'
@@ -258,8 +260,8 @@ def as_cut_json(message: str) -> str:
 @pytest.mark.parametrize("form", [as_text, as_json, as_cut_json])
 @pytest.mark.parametrize(("message", "code", "said"), MESSAGES)
 def test_messages_are_understood(message: str, code: str, said: list[str], form: Any) -> None:
-    reason = reason_of_exit(exit_code=1, stdout="", stderr=form(message))
-    assert reason.code.value == code, reason
+    reason = reason_of_exit(exit_code=1, stdout="", stderr=form(message), clean=str)
+    assert reason.code == code, reason
     assert reason.message
     assert reason.remedy.endswith(".")
     text = f"{reason.message} {reason.remedy}"
@@ -294,29 +296,64 @@ def test_messages_are_understood(message: str, code: str, said: list[str], form:
     ],
 )  # fmt: skip
 def test_other_endings_are_understood(exit_code: int, stdout: str, stderr: str, code: ReasonCode, said: str) -> None:
-    reason = reason_of_exit(exit_code=exit_code, stdout=stdout, stderr=stderr)
+    reason = reason_of_exit(exit_code=exit_code, stdout=stdout, stderr=stderr, clean=str)
     assert reason.code is code
     assert said in reason.message
 
 
 def test_the_last_error_counts() -> None:
     stderr = as_json("Unauthorized") + as_json("dial tcp 10.0.0.1:1: connect: connection refused")
-    assert reason_of_exit(exit_code=1, stdout="", stderr=stderr).code is ReasonCode.UNREACHABLE
+    assert reason_of_exit(exit_code=1, stdout="", stderr=stderr, clean=str).code is ReasonCode.UNREACHABLE
 
 
 def test_a_url_is_not_taken_for_a_message() -> None:
     message = 'Get "https://Unauthorized.test/panic: ": x509: certificate signed by unknown authority'
-    assert reason_of_exit(exit_code=1, stdout="", stderr=as_json(message)).code is ReasonCode.TLS_UNTRUSTED_CA
+    assert (
+        reason_of_exit(exit_code=1, stdout="", stderr=as_json(message), clean=str).code is ReasonCode.TLS_UNTRUSTED_CA
+    )
+
+
+CREDENTIALS = ["tok", "the", "token", "secret", "account", "certificate", "Unauthorized", "credential", "forbidden"]
+
+
+@pytest.mark.parametrize("form", [as_text, as_json, as_cut_json])
+@pytest.mark.parametrize("credential", CREDENTIALS)
+@pytest.mark.parametrize("message", [f"{LIST}: Unauthorized", f"{NEW}: x509: certificate signed by unknown authority"])
+def test_a_credential_that_is_a_word_takes_nothing_from_our_sentences(message: str, credential: str, form: Any) -> None:
+    stderr = form(message)
+    clean = partial(redact, secrets=[credential])
+    reason = reason_of_exit(exit_code=1, stdout="", stderr=stderr, clean=clean)
+    assert reason == reason_of_exit(exit_code=1, stdout="", stderr=stderr, clean=str)
+
+
+@pytest.mark.parametrize("form", [as_text, as_json, as_cut_json])
+@pytest.mark.parametrize("secret", ["c4n4ry-9f8e7d6c5b4a", "ab&cd&efgh<ij>", "r9&"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "panic: {}",
+        "something new, {}",
+        'x: an error on the server ("{}") has prevented the request',
+        'pods is forbidden: User "{}" ' + DENIED.format("pods", "at the cluster scope"),
+        'pods is forbidden: User "{}" ' + DENIED.format("pods", 'in the namespace "{}"'),
+        f"{NEW}: x509: certificate is valid for a, not {{}}",
+    ],
+)
+def test_what_is_quoted_is_clean(message: str, secret: str, form: Any) -> None:
+    said = form(message.replace("{}", secret))
+    clean = partial(redact, secrets=[secret], cut=False)
+    reason = reason_of_exit(exit_code=1, stdout="", stderr=said, clean=clean)
+    assert secret not in f"{reason.message} {reason.remedy}"
 
 
 def test_a_long_message_is_cut() -> None:
-    reason = reason_of_exit(exit_code=1, stdout="", stderr=as_json("strange " * 1000))
+    reason = reason_of_exit(exit_code=1, stdout="", stderr=as_json("strange " * 1000), clean=str)
     assert len(reason.message) < 400
 
 
 @given(st.none() | st.integers(-64, 255), st.text(), st.text())
 def test_any_output_gives_a_reason(exit_code: int | None, stdout: str, stderr: str) -> None:
-    reason = reason_of_exit(exit_code=exit_code, stdout=stdout, stderr=stderr)
+    reason = reason_of_exit(exit_code=exit_code, stdout=stdout, stderr=stderr, clean=str)
     assert isinstance(reason, Reason)
 
 
@@ -333,5 +370,7 @@ def test_every_recorded_failure_is_understood() -> None:
             continue
         for version, run in json.loads(recording.read_text())["versions"].items():
             if run.get("exit_code") not in (0, None):
-                reason = reason_of_exit(exit_code=run["exit_code"], stdout=run["stdout"][:2048], stderr=run["stderr"])
+                reason = reason_of_exit(
+                    exit_code=run["exit_code"], stdout=run["stdout"][:2048], stderr=run["stderr"], clean=str
+                )
                 assert reason.code is not ReasonCode.UNKNOWN, (recording.stem, version, reason)

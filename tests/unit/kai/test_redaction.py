@@ -126,6 +126,25 @@ def test_a_short_secret_is_masked_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "secret", "expected"),
+    [
+        ("Give a new token: tokens of a broken account", "tok", "Give a new token: tokens of a broken account"),
+        ("the tok-en in /tok/ken is 'tok', not tok.", "tok", f"the tok-en in /tok/ken is '{MASK}', not {MASK}."),
+        ("secrets of secret, secret-x, my_secret", "secret", f"secrets of {MASK}, {MASK}-x, my_secret"),
+        ("base64 c2VjcmV0", "secret", f"base64 {MASK}"),
+        ("it is Forbidden", "dentist", "it is Forbidden"),
+    ],
+)
+def test_a_short_secret_is_no_part_of_a_word(text: str, secret: str, expected: str) -> None:
+    assert redact(text, [secret]) == expected
+
+
+def test_only_a_text_that_is_cut_has_pieces_at_its_ends() -> None:
+    assert redact(f"said {OPAQUE[:6]}", [OPAQUE], cut=False) == f"said {OPAQUE[:6]}"
+    assert redact(f"said {OPAQUE[:8]}", [OPAQUE], cut=False) == f"said {MASK}"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("\x1b[1;31mred\x1b[0m", "red"),
