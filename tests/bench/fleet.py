@@ -30,12 +30,13 @@ def memory_mib(server: Server, name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def lags(database: Path, interval: int, *, since: int) -> list[int]:
-    """Microseconds between due and begun, of every look that was due after `since`."""
+def lags(database: Path, interval: int, *, since: int, named: str = "%") -> list[int]:
+    """Microseconds between due and begun, of every look at a cluster of such a name that was due after `since`."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         runs = connection.execute(
             "SELECT account_id || '/' || inventory_type || '/' || cluster_name, started_at, finished_at FROM run"
-            " WHERE finished_at IS NOT NULL ORDER BY cluster_id, id"
+            " WHERE finished_at IS NOT NULL AND cluster_name LIKE ? ORDER BY cluster_id, id",
+            (named,),
         ).fetchall()
     connection.close()
     found = []
