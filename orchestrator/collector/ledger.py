@@ -38,8 +38,9 @@ class Ledger:
         self._sweep_rules = sweep_rules
         self._own_cluster = own_cluster
 
-    async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
-        """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last.
+    async def claim(self, *, limit: int, slow_limit: int, unproven_limit: int) -> tuple[list[Claim], float | None]:
+        """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last, and at most
+        `unproven_limit` such as that or never seen well.
 
         Also returns the seconds until the next one is due, as `seconds_until_due` does.
         """
@@ -49,6 +50,7 @@ class Ledger:
                 self._db,
                 limit=limit,
                 slow_limit=slow_limit,
+                unproven_limit=unproven_limit,
                 lease=self._lease,
                 interval=self._interval,
                 own_cluster=self._own_cluster,

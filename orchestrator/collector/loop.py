@@ -39,6 +39,12 @@ class Pace:
         """How many of the looks may be at clusters that timed out last, so that those leave room for the others."""
         return max(1, self.max_concurrent_runs // 2)
 
+    @property
+    def max_unproven_runs(self) -> int:
+        """How many may be at those or at clusters that were never seen well: a hundred new ones that hang must not
+        hold up the ones that are known to answer."""
+        return self.max_concurrent_runs - self.max_concurrent_runs // 4
+
 
 @dataclass(slots=True, eq=False)
 class _Running:
@@ -138,9 +144,12 @@ class CollectorLoop:
             wait = await self._ledger.seconds_until_due()
             if wait is None or wait > 0:
                 return math.inf if wait is None else wait, []
-        slow_running = sum(each.claim.slow for each in self._running.values())
-        slow_limit = max(0, self._pace.max_slow_runs - slow_running)
-        claims, wait = await self._ledger.claim(limit=limit, slow_limit=slow_limit)
+        running = [each.claim for each in self._running.values()]
+        claims, wait = await self._ledger.claim(
+            limit=limit,
+            slow_limit=max(0, self._pace.max_slow_runs - sum(claim.slow for claim in running)),
+            unproven_limit=max(0, self._pace.max_unproven_runs - sum(claim.unproven for claim in running)),
+        )
         # Still one due: there are more than slots, or slow ones that have to wait, or another replica is faster.
         self._held_up = wait is not None and wait <= 0
         return math.inf if wait is None or self._held_up else wait, claims

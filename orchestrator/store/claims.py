@@ -41,8 +41,13 @@ class Claim:
 
     @property
     def slow(self) -> bool:
-        """Whether this look may well hang: the one before timed out, or none was ever good."""
-        return bool(self.row["timeouts"]) or self.row["last_success_at"] is None
+        """Whether the look before this one timed out."""
+        return bool(self.row["timeouts"])
+
+    @property
+    def unproven(self) -> bool:
+        """Whether nobody knows that this look ends soon: the one before timed out, or none was ever good."""
+        return self.slow or self.row["last_success_at"] is None
 
     def open(self, sealer: Sealer) -> ClusterConfig:
         """The config to look with, as it was when the cluster was claimed. Raises CannotUnseal."""
@@ -50,23 +55,33 @@ class Claim:
 
 
 def claim_due(
-    db: Database, *, limit: int, slow_limit: int, lease: int, interval: int, own_cluster: str | None = None
+    db: Database,
+    *,
+    limit: int,
+    slow_limit: int,
+    unproven_limit: int | None = None,
+    lease: int,
+    interval: int,
+    own_cluster: str | None = None,
 ) -> list[Claim]:
     """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
 
     One that is being looked at is due when its lease ends: whoever holds it is gone or stuck.
-    At most `slow_limit` of them timed out last or were never seen well, so that clusters that hang leave room for
-    the others, also when many of them are new. `lease` and `interval` are in microseconds. `own_cluster` is the name
-    of the cluster that this process runs in: one that was stored as another process's own can only be looked at from
-    there.
+    At most `slow_limit` of them timed out last, and at most `unproven_limit` did or were never seen well (default: no
+    limit), so that clusters that hang leave room for the others, also when many of them are new. `lease` and
+    `interval` are in microseconds. `own_cluster` is the name of the cluster that this process runs in: one that was
+    stored as another process's own can only be looked at from there.
     """
     now = db.now()
     ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
         tables.Cluster.cluster_name == (own_cluster or "")
     )
-    slow = (tables.Cluster.timeouts > 0) | tables.Cluster.last_success_at.is_null()
-    rows = _due_rows(db, now, ours & ~slow, limit)
-    rows += _due_rows(db, now, ours & slow, min(slow_limit, limit - len(rows)))
+    quick, seen = tables.Cluster.timeouts == 0, tables.Cluster.last_success_at.is_null(False)
+    proven = _due_rows(db, now, ours & quick & seen, limit)
+    left = limit - len(proven) if unproven_limit is None else min(limit - len(proven), unproven_limit)
+    new = _due_rows(db, now, ours & quick & ~seen, left)
+    slow = _due_rows(db, now, ours & ~quick, min(slow_limit, left - len(new)))
+    rows = proven + new + slow
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
 
 

@@ -249,7 +249,7 @@ async def test_a_restart_keeps_the_phase(world: World) -> None:
 async def test_a_look_of_a_dead_process_is_done_again_after_its_lease(world: World) -> None:
     await world.add(config("shop"))
     ledger = world.ledger(lease=SECOND, interval=SECOND)
-    ((claim,), _) = await ledger.claim(limit=10, slow_limit=10)
+    ((claim,), _) = await ledger.claim(limit=10, slow_limit=10, unproven_limit=10)
     async with running(world.loop(ledger=ledger)):
         await world.ended_run("shop", beyond=1)
     *_, second, first = await world.runs("shop")

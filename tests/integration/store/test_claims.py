@@ -33,9 +33,16 @@ class Fleet:
         for name in names:
             self.db.writing(lambda name=name: clusters.add(self.db, self.sealer, self.account_id, config(name)))  # type: ignore[misc]
 
-    def claim(self, limit: int = 10, slow_limit: int = 10) -> list[Claim]:
+    def claim(self, limit: int = 10, slow_limit: int = 10, unproven_limit: int | None = None) -> list[Claim]:
         return self.db.writing(
-            lambda: claims.claim_due(self.db, limit=limit, slow_limit=slow_limit, lease=LEASE, interval=INTERVAL)
+            lambda: claims.claim_due(
+                self.db,
+                limit=limit,
+                slow_limit=slow_limit,
+                unproven_limit=unproven_limit,
+                lease=LEASE,
+                interval=INTERVAL,
+            )
         )
 
     def finish(self, claim: Claim, result: RunResult) -> None:
@@ -128,8 +135,10 @@ def test_clusters_that_were_never_seen_well_take_only_their_share(fleet: Fleet, 
     fleet.finish(fleet.claim()[0], SUCCESS)
     fleet.add(*(f"new-{number}" for number in range(6)))
     clock.advance(INTERVAL * 2)
-    claimed = fleet.claim(limit=6, slow_limit=3)
-    assert [claim.cluster_name for claim in claimed] == ["well", "new-0", "new-1", "new-2"]
+    claimed = fleet.claim(limit=6, slow_limit=3, unproven_limit=4)
+    assert [claim.cluster_name for claim in claimed] == ["well", "new-0", "new-1", "new-2", "new-3"]
+    assert [claim.unproven for claim in claimed] == [False, True, True, True, True]
+    assert fleet.claim(limit=6, slow_limit=3, unproven_limit=0) == []
 
 
 def test_shorter_interval_holds_from_the_start(fleet: Fleet, clock: Clock) -> None:

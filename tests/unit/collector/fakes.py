@@ -45,11 +45,11 @@ class FakeLedger:
         if self.away:
             raise DatabaseUnavailable("away")
 
-    async def claim(self, *, limit: int, slow_limit: int) -> tuple[list[Claim], float | None]:
+    async def claim(self, *, limit: int, slow_limit: int, unproven_limit: int) -> tuple[list[Claim], float | None]:
         await self._call()
         self.claims += 1
         fast = [each for each in self.due if not each.slow][:limit]
-        slow = [each for each in self.due if each.slow][: min(slow_limit, limit - len(fast))]
+        slow = [each for each in self.due if each.slow][: min(slow_limit, unproven_limit, limit - len(fast))]
         for each in fast + slow:
             self.due.remove(each)
         return fast + slow, 0.0 if self.due else None

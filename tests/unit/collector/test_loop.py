@@ -225,3 +225,9 @@ async def test_a_loop_that_does_not_turn_for_long_is_not_alive() -> None:
 async def test_the_wait_for_the_database_grows_to_a_limit_and_stays_there_for_days() -> None:
     assert [back_off_seconds(failures) for failures in (1, 2, 3, 4, 5, 6)] == [0.5, 1, 2, 4, 5, 5]
     assert back_off_seconds(100_000) == 5
+
+
+@pytest.mark.parametrize(("runs", "slow", "unproven"), [(1, 1, 1), (2, 1, 2), (4, 2, 3), (16, 8, 12)])
+def test_what_may_hang_leaves_room_for_what_is_known_to_answer(runs: int, slow: int, unproven: int) -> None:
+    pace = Pace(max_concurrent_runs=runs)
+    assert (pace.max_slow_runs, pace.max_unproven_runs) == (slow, unproven)
