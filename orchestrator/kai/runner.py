@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -236,17 +236,23 @@ class KaiRunner:
             workdir = self._workdirs.create()
         except OSError as error:
             raise _LookFailed(self._unprepared(error)) from None
-        try:
-            for name in ("home", "tmp"):
-                (workdir / name).mkdir(mode=0o700)
-            if config is not None:
-                kubeconfig = workdir / "kubeconfig"
-                self._workdirs.write(kubeconfig, render_kubeconfig(config))
-                self._workdirs.write(workdir / FILE_NAME, self._kai_config(config, kubeconfig))
-        except OSError as error:
-            self._workdirs.remove(workdir)
-            raise _LookFailed(self._unprepared(error)) from None
+        with ExitStack() as undo:
+            # Whatever goes wrong from here on, a bug of ours included: no half-made workdir stays.
+            undo.callback(self._workdirs.remove, workdir)
+            try:
+                self._fill(workdir, config)
+            except OSError as error:
+                raise _LookFailed(self._unprepared(error)) from None
+            undo.pop_all()
         return workdir
+
+    def _fill(self, workdir: Path, config: ClusterConfig | None) -> None:
+        for name in ("home", "tmp"):
+            (workdir / name).mkdir(mode=0o700)
+        if config is not None:
+            kubeconfig = workdir / "kubeconfig"
+            self._workdirs.write(kubeconfig, render_kubeconfig(config))
+            self._workdirs.write(workdir / FILE_NAME, self._kai_config(config, kubeconfig))
 
     def _unprepared(self, error: OSError) -> Reason:
         if is_shortage(error):

@@ -260,6 +260,19 @@ async def test_refused_addresses_are_not_looked_at(workdirs: Workdirs) -> None:
     check_failed(await runner.look(cluster("", server="https://a..b")), "unreachable")
 
 
+async def test_a_bug_in_writing_the_files_leaves_none_behind(
+    runner: KaiRunner, workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_config: ClusterConfig) -> bytes:
+        raise ZeroDivisionError
+
+    assert await runner.version() is not None
+    monkeypatch.setattr("orchestrator.kai.runner.render_kubeconfig", broken)
+    with pytest.raises(ZeroDivisionError):
+        await runner.look(cluster("ok"))
+    assert list(workdirs.root.iterdir()) == []
+
+
 async def test_without_room_for_files_the_reason_says_so(tmp_path: Path) -> None:
     parent = tmp_path / "full"
     parent.mkdir(mode=0o700)
