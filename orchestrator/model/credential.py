@@ -3,7 +3,6 @@
 import base64
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.encoding import decode_base64, pem_of
-from orchestrator.model.instant import DAY, SECOND, Instant, from_datetime
+from orchestrator.model.instant import DAY, SECOND, Instant, from_datetime, to_datetime
 
 EXPIRY_WARNING: Final = 30 * DAY
 
@@ -208,4 +207,4 @@ def _public_bytes(certificate: x509.Certificate) -> bytes | None:
 
 
 def _date(instant: Instant) -> str:
-    return datetime.fromtimestamp(instant / SECOND, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return to_datetime(instant).strftime("%Y-%m-%d %H:%M UTC")

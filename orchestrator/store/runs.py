@@ -8,8 +8,7 @@ from orchestrator.model.instant import Instant
 from orchestrator.model.run import Reason, Run, RunResult, RunState
 from orchestrator.store import tables
 from orchestrator.store.database import Database
-
-_BATCH = 500
+from orchestrator.store.sources import in_batches
 
 
 def list_runs(db: Database, account_id: int, cluster_name: str | None, *, limit: int) -> list[Run]:
@@ -29,10 +28,9 @@ def find_run(db: Database, account_id: int, run_id: int) -> Run | None:
 
 def runs_by_id(db: Database, run_ids: Iterable[int]) -> dict[int, Run]:
     """The runs that still exist among these; for callers who hold the ids from a row of the account's own."""
-    wanted = sorted(set(run_ids))
     found: dict[int, Run] = {}
-    for start in range(0, len(wanted), _BATCH):
-        query = tables.Run.select().where(tables.Run.id.in_(wanted[start : start + _BATCH])).dicts()
+    for ids in in_batches(sorted(set(run_ids))):
+        query = tables.Run.select().where(tables.Run.id.in_(ids)).dicts()
         found.update((row["id"], _run(row)) for row in db.run(query))
     return found
 
