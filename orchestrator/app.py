@@ -3,9 +3,7 @@
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Final, NoReturn
 
 import anyio
 import structlog
-import uvicorn
 from starlette.types import ASGIApp
 
 from orchestrator import __version__
@@ -46,7 +43,8 @@ from orchestrator.instance import (
 from orchestrator.kai.process import forbid_core_dumps, pdeathsig_wrapper
 from orchestrator.kai.runner import KaiRunner
 from orchestrator.kai.workdir import Workdirs, default_parent
-from orchestrator.model.instant import HOUR, MICROSECOND, SECOND, Instant
+from orchestrator.lifetime import Stop, serve, stop_signals
+from orchestrator.model.instant import HOUR, SECOND
 from orchestrator.model.network import NetworkRules
 from orchestrator.model.retention import Retention
 from orchestrator.server import make_server, raise_file_limit
@@ -81,7 +79,6 @@ _REFUSALS: Final = (
 )
 
 _DATABASE_PATIENCE_SECONDS = 30.0
-_FORCED_END_SECONDS = 9.0
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +86,7 @@ _log = structlog.get_logger(__name__)
 def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     """Run the service until a signal ends it. Returns the exit code: 0 when it was told to stop, 2 when it cannot
     start as configured, 1 when the database does not answer. The death of the loop comes through as an exception."""
-    for number in _stop_signals():
+    for number in stop_signals():
         signal.signal(number, _leave_at_once)
     for warning in warnings:
         _log.warning(warning)
@@ -105,14 +102,6 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
     except DatabaseUnavailable as error:
         sys.stderr.write(f"the database does not answer: {error}\n")
         return EXIT_FAILED
-
-
-def _stop_signals() -> list[signal.Signals]:
-    """What ends the service in order: also the closing of its terminal, unless it was started to outlive that."""
-    signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
 
 
 def _leave_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -177,80 +166,6 @@ def _take_place(settings: Settings, db: Database, stack: ExitStack) -> socket:
     listener = stack.enter_context(listen(settings.host, settings.port))
     stack.enter_context(closing(db))
     return listener
-
-
-def wall_clock() -> Instant:
-    """The machine's time."""
-    return time.time_ns() // 1000 * MICROSECOND
-
-
-class Stop:
-    """Whether the service has been told to stop."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        """Whether requests that merely wait should be answered now."""
-        return self.asked
-
-
-async def serve(
-    *,
-    collector: CollectorLoop | None,
-    server: uvicorn.Server,
-    listener: socket,
-    stop: Stop,
-    announce: Callable[[], None],
-    tls: ServerTls | None = None,
-) -> None:
-    """Look, if there is a collector, and answer until SIGTERM or SIGINT; then claim nothing more, end the looks, drain
-    the requests, return.
-
-    Whatever ends the loop or the server before that comes through as an ExceptionGroup.
-    """
-    looking = anyio.CancelScope()
-
-    async def look(collector: CollectorLoop) -> None:
-        with looking:
-            try:
-                await collector.run()
-            finally:
-                if not stop.asked:
-                    _end_for_sure(EXIT_FAILED)
-
-    async def answer() -> None:
-        async with anyio.create_task_group() as meanwhile:
-            if tls is not None:
-                meanwhile.start_soon(tls.keep_fresh, wall_clock)
-            await server.serve(sockets=[listener])
-            meanwhile.cancel_scope.cancel()
-        if not stop.asked:
-            raise RuntimeError("the HTTP server ended by itself")
-
-    with anyio.open_signal_receiver(*_stop_signals()) as signals:
-        async with anyio.create_task_group() as tasks:
-            if collector is not None:
-                tasks.start_soon(look, collector)
-            tasks.start_soon(answer)
-            announce()
-            async for number in signals:
-                _log.info("stopping", signal=number.name)
-                break
-            _end_for_sure(0)
-            stop.asked = True
-            server.should_exit = True
-            looking.cancel()
-    _log.info("stopped")
-
-
-def _end_for_sure(exit_code: int) -> None:
-    """End the process in a few seconds if it has not ended by then: a thread that waits for a dead database or a
-    silent name server cannot be cancelled. Nothing is lost by leaving it: what it had not committed is undone,
-    leases end, children die with us."""
-    last_resort = threading.Timer(_FORCED_END_SECONDS, os._exit, (exit_code,))
-    last_resort.daemon = True
-    last_resort.start()
 
 
 def _migrate(db: Database) -> None:

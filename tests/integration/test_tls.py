@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from orchestrator.app import wall_clock
 from orchestrator.instance import StartRefused
+from orchestrator.lifetime import wall_clock
 from orchestrator.model.instant import DAY, HOUR
 from orchestrator.tls import ServerTls
 from tests.certificates import Pair, make_pair
