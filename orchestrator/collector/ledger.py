@@ -1,6 +1,6 @@
 """What the loop reads and writes in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from orchestrator.kai.runner import Look
@@ -8,6 +8,7 @@ from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.instant import SECOND
 from orchestrator.model.report import InventoryReport
 from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
+from orchestrator.model.slots import Room
 from orchestrator.store import claims
 from orchestrator.store.claims import Claim, ClaimLost
 from orchestrator.store.database import Database
@@ -38,34 +39,40 @@ class Ledger:
         self._sweep_rules = sweep_rules
         self._own_cluster = own_cluster
 
-    async def claim(self, *, limit: int, slow_limit: int, unproven_limit: int) -> tuple[list[Claim], float | None]:
-        """Claim up to `limit` due clusters, at most `slow_limit` of them such as timed out last, and at most
-        `unproven_limit` such as that or never seen well.
+    async def claim(self, room: Room) -> tuple[list[Claim], float | None]:
+        """Claim as many due clusters as there is room for.
 
-        Also returns the seconds until the next one is due, as `seconds_until_due` does.
+        Also returns the seconds until the next one is due, as `seconds_until_due` does for the room that is left.
         """
 
         def unit() -> tuple[list[Claim], float | None]:
             claimed = claims.claim_due(
-                self._db,
-                limit=limit,
-                slow_limit=slow_limit,
-                unproven_limit=unproven_limit,
-                lease=self._lease,
-                interval=self._interval,
-                own_cluster=self._own_cluster,
+                self._db, room, lease=self._lease, interval=self._interval, own_cluster=self._own_cluster
             )
-            return claimed, self._wait()
+            return claimed, self._wait(left_beside(claimed, room))
 
         return await self._db.write(unit)
 
-    async def seconds_until_due(self) -> float | None:
-        """How long no cluster will be due, by the database's clock: 0 or less when one is, None without clusters."""
-        return await self._db.read(self._wait)
+    async def seconds_until_due(self, room: Room) -> float | None:
+        """How long no cluster that there is room for will be due, by the database's clock: 0 or less when one is,
+        None when there is no such cluster."""
+        return await self._db.read(lambda: self._wait(room))
 
-    def _wait(self) -> float | None:
-        due_at = claims.next_due_at(self._db, own_cluster=self._own_cluster)
+    def _wait(self, room: Room) -> float | None:
+        due_at = claims.next_due_at(self._db, room, own_cluster=self._own_cluster)
         return None if due_at is None else (due_at - self._db.now()) / SECOND
+
+    async def crowd(self, held: Sequence[Claim], room: Room, *, late_seconds: float) -> tuple[int, dict[int, float]]:
+        """How many clusters that answer wait for a slot for longer than `late_seconds`, and for each held run how
+        many seconds the last good look at its cluster took. `room` says whom a slot would help."""
+
+        def unit() -> tuple[int, dict[int, float]]:
+            since = self._db.now() - round(late_seconds * SECOND)
+            waiting = claims.count_waiting(self._db, room, since=since, most=len(held), own_cluster=self._own_cluster)
+            durations = claims.usual_durations(self._db, held) if waiting else {}
+            return waiting, {run_id: duration / SECOND for run_id, duration in durations.items()}
+
+        return await self._db.read(unit)
 
     async def renew(self, held: Sequence[Claim]) -> set[int]:
         """Prolong the leases and return the ids of the runs that may go on."""
@@ -136,6 +143,14 @@ class Ledger:
 
     async def _sweep_source(self, source: Source) -> int:
         return await self._db.write(lambda: sweep_source(self._db, source, self._sweep_rules))
+
+
+def left_beside(looks: Iterable[Claim], room: Room) -> Room:
+    """The room that these looks leave of what there was."""
+    held = list(looks)
+    return room.less(
+        total=len(held), unproven=sum(claim.unproven for claim in held), slow=sum(claim.slow for claim in held)
+    )
 
 
 def result_of(look: Look) -> RunResult:

@@ -41,11 +41,12 @@ class Looker:
         self._retry_seconds = retry_seconds
         self._pod = pod
 
-    async def look(self, claim: Claim, end_renewal: Callable[[], None]) -> None:
+    async def look(self, claim: Claim, end_renewal: Callable[[], None], *, give_way: anyio.Event | None = None) -> None:
         """Look at the cluster, store what came of it, log it.
 
-        `end_renewal` is called before the result is stored: from there on the number of the claim alone decides,
-        inside the transaction. A result that cannot be stored is dropped: the cluster is looked at again.
+        Once `give_way` is set kai is ended, and the cluster is looked at again with its whole time. `end_renewal` is
+        called before the result is stored: from there on the number of the claim alone decides, inside the
+        transaction. A result that cannot be stored is dropped: the cluster is looked at again.
         """
         try:
             config = await self._open(claim)
@@ -58,7 +59,7 @@ class Looker:
             end_renewal()
             await self._store(claim, lambda: self._ledger.fail(claim, unreadable))
             return
-        look = await self._runner.look(config)
+        look = await self._runner.look(config, give_way=give_way)
         end_renewal()
         await self._store(claim, lambda: self._ledger.store(claim, config, look))
 

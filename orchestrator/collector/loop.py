@@ -9,8 +9,9 @@ import anyio
 import anyio.abc
 import structlog
 
-from orchestrator.collector.ledger import Ledger
+from orchestrator.collector.ledger import Ledger, left_beside
 from orchestrator.collector.look import Looker
+from orchestrator.model.slots import Occupied, Room, to_give_way
 from orchestrator.store.claims import Claim
 from orchestrator.store.database import DatabaseUnavailable
 
@@ -24,38 +25,39 @@ class Pace:
     """How many looks at a time, and how often the loop turns; all times in seconds.
 
     `renew_seconds` must be well below the lease. Clusters made and syncs asked for through other processes are
-    found within `poll_seconds`. A sweep only frees space, so once in a long while will do. A loop that did not turn for
+    found within `poll_seconds`. Once a cluster has waited for a slot for `late_seconds`, looks that take far longer
+    than usual give way. A sweep only frees space, so once in a long while will do. A loop that did not turn for
     `stuck_seconds` counts as dead.
     """
 
     max_concurrent_runs: int = 16
     renew_seconds: float = 20.0
     poll_seconds: float = 1.0
+    late_seconds: float = 1.0
     sweep_seconds: float = 3600.0
     stuck_seconds: float = 120.0
-
-    @property
-    def max_slow_runs(self) -> int:
-        """How many of the looks may be at clusters that timed out last, so that those leave room for the others."""
-        return max(1, self.max_concurrent_runs // 2)
-
-    @property
-    def max_unproven_runs(self) -> int:
-        """How many may be at those or at clusters that were never seen well: a hundred new ones that hang must not
-        hold up the ones that are known to answer."""
-        return self.max_concurrent_runs - self.max_concurrent_runs // 4
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A look in progress. `scope` cancels it; `renewed` ends when its result is about to be stored."""
+    """A look in progress, begun at that second of the loop's clock.
+
+    `scope` cancels it; `give_way` ends its kai; `renewed` ends when its result is about to be stored.
+    """
 
     claim: Claim
+    begun: float
+    give_way: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     renewed: bool = True
 
     def end_renewal(self) -> None:
         self.renewed = False
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether it may be told to give way: slow and unproven ones have a share of slots that they keep."""
+        return self.renewed and not self.claim.unproven
 
 
 class CollectorLoop:
@@ -64,7 +66,7 @@ class CollectorLoop:
     def __init__(
         self, ledger: Ledger, looker: Looker, pace: Pace, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` counts seconds and never goes back; it only serves to tell whether the loop still turns."""
+        """`clock` counts seconds and never goes back: it tells whether the loop still turns, and how old looks are."""
         self._ledger = ledger
         self._looker = looker
         self._pace = pace
@@ -129,36 +131,52 @@ class CollectorLoop:
             _log.info("the database is back")
             self._failed_turns = 0
         for claim in claims:
-            running = _Running(claim)
+            running = _Running(claim, self._clock())
             self._running[claim.run_id] = running
             tasks.start_soon(self._attend, running)
         return wait
 
     async def _claim(self, *, due: bool) -> tuple[float, list[Claim]]:
         """Seconds until the next cluster is due for us, and the claims to be looked at now."""
-        limit = self._pace.max_concurrent_runs - len(self._running)
-        self._held_up = limit <= 0
-        if self._held_up:
+        room = left_beside((each.claim for each in self._running.values()), Room.of(self._pace.max_concurrent_runs))
+        self._held_up = not room.for_slow
+        if not room.total:
+            await self._make_room(room)
             return math.inf, []
         if not due:
-            wait = await self._ledger.seconds_until_due()
+            wait = await self._ledger.seconds_until_due(room)
             if wait is None or wait > 0:
                 return math.inf if wait is None else wait, []
-        running = [each.claim for each in self._running.values()]
-        claims, wait = await self._ledger.claim(
-            limit=limit,
-            slow_limit=max(0, self._pace.max_slow_runs - sum(claim.slow for claim in running)),
-            unproven_limit=max(0, self._pace.max_unproven_runs - sum(claim.unproven for claim in running)),
+        claims, wait = await self._ledger.claim(room)
+        self._held_up = not left_beside(claims, room).for_slow
+        # One that is due in spite of the room left is being claimed by another replica.
+        return math.inf if wait is None or wait <= 0 else wait, claims
+
+    async def _make_room(self, room: Room) -> None:
+        """Where clusters wait for too long, let as many looks give way, if any take far longer than they used to."""
+        replaceable = [each for each in self._running.values() if each.replaceable]
+        if not replaceable:
+            return
+        waiting, usual = await self._ledger.crowd(
+            [each.claim for each in replaceable], room, late_seconds=self._pace.late_seconds
         )
-        # Still one due: there are more than slots, or slow ones that have to wait, or another replica is faster.
-        self._held_up = wait is not None and wait <= 0
-        return math.inf if wait is None or self._held_up else wait, claims
+        giving_way = sum(each.give_way.is_set() for each in replaceable)
+        now = self._clock()
+        occupied = [
+            Occupied(each.claim.run_id, now - each.begun, usual[each.claim.run_id])
+            for each in replaceable
+            if each.claim.run_id in usual and not each.give_way.is_set()
+        ]
+        for run_id in to_give_way(occupied, waiting - giving_way):
+            self._running[run_id].give_way.set()
 
     async def _attend(self, running: _Running) -> None:
         """See one look through. A look cut short by the end of the loop stays listed, to be given back."""
         claim = running.claim
         with running.scope:
-            error = await self._at_the_edge(claim, lambda: self._looker.look(claim, running.end_renewal))
+            error = await self._at_the_edge(
+                claim, lambda: self._looker.look(claim, running.end_renewal, give_way=running.give_way)
+            )
             if error is not None:
                 running.end_renewal()
                 await self._at_the_edge(claim, lambda: self._looker.fail(claim, error))

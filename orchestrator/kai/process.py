@@ -51,6 +51,7 @@ class Ending(StrEnum):
 
     EXITED = "exited"
     TIMED_OUT = "timed_out"
+    GAVE_WAY = "gave_way"
     FLOODED = "flooded"
 
 
@@ -131,8 +132,10 @@ async def run_child(
     deadline_seconds: float,
     stdout_limit: int,
     grace_seconds: float = GRACE_SECONDS,
+    give_way: anyio.Event | None = None,
 ) -> ChildResult:
-    """Run a child to its end, or end it: at the deadline, when it prints over `stdout_limit` bytes, on cancellation.
+    """Run a child to its end, or end it: at the deadline, when `give_way` is set, when it prints over `stdout_limit`
+    bytes, on cancellation.
 
     The child has a session of its own, its stdin is empty. Ending means TERM to its process group, KILL after the
     grace. However it ends, its group is killed and both pipes are closed behind it: what the child left running
@@ -145,7 +148,13 @@ async def run_child(
         kept, heard = _Capped(stdout_limit), HeadAndTail(STDERR_END_BYTES)
         try:
             ending = await _listen(
-                process, stdout=stdout, kept=kept, stderr=stderr, heard=heard, deadline_seconds=deadline_seconds
+                process,
+                stdout=stdout,
+                kept=kept,
+                stderr=stderr,
+                heard=heard,
+                deadline_seconds=deadline_seconds,
+                give_way=give_way or anyio.Event(),
             )
         finally:
             with anyio.CancelScope(shield=True):
@@ -202,23 +211,31 @@ async def _listen(
     stderr: "_Pipe",
     heard: HeadAndTail,
     deadline_seconds: float,
+    give_way: anyio.Event,
 ) -> Ending:
-    """Take what the child prints until it has exited, has printed too much, or its time is up."""
+    """Take what the child prints until it has exited, has printed too much, or has to end."""
 
     async def until_full() -> None:
         await stdout.read(kept.write)
         if kept.full:
             listening.cancel_scope.cancel()
 
+    async def until_others_need_the_place() -> None:
+        await give_way.wait()
+        listening.cancel_scope.cancel()
+
     with anyio.move_on_after(deadline_seconds):
         async with anyio.create_task_group() as listening:
             listening.start_soon(until_full)
             listening.start_soon(stderr.read, heard.write)
+            listening.start_soon(until_others_need_the_place)
             await process.wait()
             listening.cancel_scope.cancel()
     if kept.full:
         return Ending.FLOODED
-    return Ending.TIMED_OUT if process.returncode is None else Ending.EXITED
+    if process.returncode is not None:
+        return Ending.EXITED
+    return Ending.GAVE_WAY if give_way.is_set() else Ending.TIMED_OUT
 
 
 async def _end(process: Process, grace_seconds: float) -> None:

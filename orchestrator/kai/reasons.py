@@ -23,6 +23,7 @@ class ReasonCode(StrEnum):
     TLS_FAILED = "tls_failed"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    GAVE_WAY = "gave_way"
     BAD_CERTIFICATE_DATA = "bad_certificate_data"
     BAD_CREDENTIAL = "bad_credential"
     SERVER_ERROR = "server_error"
@@ -121,6 +122,17 @@ def timed_out(deadline_seconds: float) -> Reason:
         f"kai was still running after {deadline_seconds:g} s and was ended",
         "The API server hangs or is slow, or the cluster is large: look at its health, name fewer namespaces, "
         "or raise ORCHESTRATOR_KAI_TIMEOUT_SEC.",
+    )
+
+
+def gave_way(seconds: float) -> Reason:
+    """kai was still running long after it used to have ended, and other clusters waited."""
+    return Reason(
+        ReasonCode.GAVE_WAY,
+        f"kai was still running after {seconds:.0f} s, far longer than at the last good look, and was ended because "
+        "other clusters were waiting",
+        "The cluster is looked at again as soon as there is room, then with all the time that looks have. If it goes "
+        "on, look at the health of the API server and of the network between.",
     )
 
 

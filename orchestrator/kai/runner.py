@@ -138,16 +138,17 @@ class KaiRunner:
         self._probing = anyio.Lock()
         self._probed: _Probed | None = None
 
-    async def look(self, config: ClusterConfig) -> Look:
+    async def look(self, config: ClusterConfig, *, give_way: anyio.Event | None = None) -> Look:
         """Look at the cluster once. Whatever goes wrong is in the answer; only cancellation is raised.
 
-        Ends a few seconds after the timeout at the latest: kai, its files and its children are gone by then.
+        Ends a few seconds after the timeout at the latest, or once `give_way` is set: kai, its files and its children
+        are gone by then.
         """
         begun = anyio.current_time()
         told = _Told()
         report, reason = None, None
         try:
-            report = await self._report(config, told)
+            report = await self._report(config, told, give_way)
         except _LookFailed as failure:
             reason = failure.reason
         seconds = anyio.current_time() - begun
@@ -156,7 +157,7 @@ class KaiRunner:
         # Redaction takes its time.
         return await self._in_thread(_look, config, told, report, reason, seconds)
 
-    async def _report(self, config: ClusterConfig, told: _Told) -> InventoryReport:
+    async def _report(self, config: ClusterConfig, told: _Told, give_way: anyio.Event | None) -> InventoryReport:
         """The whole of a look: check the address, write the files, run kai, read its report. Raises _LookFailed."""
         binary = await self._in_thread(find_binary, self._binary, self._path_env)
         if isinstance(binary, Reason):
@@ -170,6 +171,7 @@ class KaiRunner:
                 workdir,
                 deadline_seconds=self._timeout_seconds,
                 stdout_limit=self._stdout_limit,
+                give_way=give_way,
             )
         finally:
             with CancelScope(shield=True):
@@ -268,7 +270,15 @@ class KaiRunner:
             request_batch_size=self._batch_size,
         )
 
-    async def _run(self, argv: list[str], workdir: Path, *, deadline_seconds: float, stdout_limit: int) -> ChildResult:
+    async def _run(
+        self,
+        argv: list[str],
+        workdir: Path,
+        *,
+        deadline_seconds: float,
+        stdout_limit: int,
+        give_way: anyio.Event | None = None,
+    ) -> ChildResult:
         try:
             return await run_child(
                 argv,
@@ -276,6 +286,7 @@ class KaiRunner:
                 env=self._environment(workdir),
                 deadline_seconds=deadline_seconds,
                 stdout_limit=stdout_limit,
+                give_way=give_way,
             )
         except StartFailed as failure:
             raise _LookFailed(reasons.not_started(self._binary, failure.kind, str(failure))) from None
@@ -301,6 +312,8 @@ class KaiRunner:
             raise _LookFailed(reasons.output_too_large(self._stdout_limit))
         if result.ending is Ending.TIMED_OUT:
             raise _LookFailed(reasons.timed_out(self._timeout_seconds))
+        if result.ending is Ending.GAVE_WAY:
+            raise _LookFailed(reasons.gave_way(result.seconds))
         if result.exit_code == 0 and not result.stdout.strip():
             raise _LookFailed(reasons.no_output())
 
@@ -362,6 +375,8 @@ def _look(
 def _outcome(reason: Reason | None) -> RunState:
     if reason is None:
         return RunState.SUCCEEDED
+    if reason.code == ReasonCode.GAVE_WAY:
+        return RunState.GAVE_WAY
     # kai's own time-outs count as well: it, too, held a slot for as long.
     return RunState.TIMED_OUT if reason.code == ReasonCode.TIMEOUT else RunState.FAILED
 

@@ -19,7 +19,8 @@ def user_sender(username: str) -> str:
 class RunState(StrEnum):
     """Where a run is.
 
-    QUEUED and RUNNING have not ended. SUCCEEDED was stored. FAILED proved nothing, TIMED_OUT by hitting the deadline.
+    QUEUED and RUNNING have not ended. SUCCEEDED was stored. FAILED proved nothing, TIMED_OUT by hitting the deadline,
+    GAVE_WAY by taking far longer than usual while other clusters waited: it is done again with its whole time.
     INTERRUPTED ended with the service, DISCARDED because the cluster was changed, deleted or taken over meanwhile,
     LATE was older than what its sender had reported already: these three say nothing about the cluster's health.
     """
@@ -29,9 +30,15 @@ class RunState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
+    GAVE_WAY = "gave_way"
     INTERRUPTED = "interrupted"
     DISCARDED = "discarded"
     LATE = "late"
+
+    @property
+    def took_too_long(self) -> bool:
+        """Whether the look held its slot until it was taken away: the cluster then counts as slow."""
+        return self in (RunState.TIMED_OUT, RunState.GAVE_WAY)
 
     @property
     def ended(self) -> bool:

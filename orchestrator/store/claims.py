@@ -6,7 +6,7 @@ lease, and only by the database's clock; what is written is guarded by the numbe
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from peewee import fn
 
@@ -14,10 +14,11 @@ from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.instant import Instant
 from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
 from orchestrator.model.schedule import next_due
+from orchestrator.model.slots import Room
 from orchestrator.store import tables
 from orchestrator.store.clusters import open_config
 from orchestrator.store.database import Database
-from orchestrator.store.runs import end_run, insert_run, start_run
+from orchestrator.store.runs import end_run, insert_run, runs_by_id, start_run
 from orchestrator.store.sealing import Sealer
 
 
@@ -41,12 +42,12 @@ class Claim:
 
     @property
     def slow(self) -> bool:
-        """Whether the look before this one timed out."""
+        """Whether the look before this one took too long."""
         return bool(self.row["timeouts"])
 
     @property
     def unproven(self) -> bool:
-        """Whether nobody knows that this look ends soon: the one before timed out, or none was ever good."""
+        """Whether nobody knows that this look ends soon: the one before took too long, or none was ever good."""
         return self.slow or self.row["last_success_at"] is None
 
     def open(self, sealer: Sealer) -> ClusterConfig:
@@ -56,31 +57,28 @@ class Claim:
 
 def claim_due(
     db: Database,
+    room: Room,
     *,
-    limit: int,
-    slow_limit: int,
-    unproven_limit: int | None = None,
     lease: int,
     interval: int,
     own_cluster: str | None = None,
 ) -> list[Claim]:
-    """Claim up to `limit` clusters that are due, the longest due first, and begin their runs.
+    """Claim as many due clusters as there is room for, the longest due first, and begin their runs.
 
-    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck.
-    At most `slow_limit` of them timed out last, and at most `unproven_limit` did or were never seen well (default: no
-    limit), so that clusters that hang leave room for the others, also when many of them are new. `lease` and
-    `interval` are in microseconds. `own_cluster` is the name of the cluster that this process runs in: one that was
-    stored as another process's own can only be looked at from there.
+    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. Those that answer go
+    first, then those that were never seen well, then the slow ones. `lease` and `interval` are in microseconds.
+    `own_cluster` is the name of the cluster that this process runs in: one that was stored as another process's own
+    can only be looked at from there.
     """
     now = db.now()
     ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
         tables.Cluster.cluster_name == (own_cluster or "")
     )
     quick, seen = tables.Cluster.timeouts == 0, tables.Cluster.last_success_at.is_null(False)
-    proven = _due_rows(db, now, ours & quick & seen, limit)
-    left = limit - len(proven) if unproven_limit is None else min(limit - len(proven), unproven_limit)
+    proven = _due_rows(db, now, ours & quick & seen, room.total)
+    left = min(room.total - len(proven), room.unproven)
     new = _due_rows(db, now, ours & quick & ~seen, left)
-    slow = _due_rows(db, now, ours & ~quick, min(slow_limit, left - len(new)))
+    slow = _due_rows(db, now, ours & ~quick, min(left - len(new), room.slow))
     rows = proven + new + slow
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
 
@@ -133,14 +131,56 @@ def _identity(row: dict[str, Any]) -> str:
     return f"{row['account_id']}/{row['inventory_type']}/{row['cluster_name']}"
 
 
-def next_due_at(db: Database, *, own_cluster: str | None = None) -> Instant | None:
-    """When the next cluster that `claim_due` may claim is due or its lease ends, None where there is no cluster."""
+def next_due_at(db: Database, room: Room, *, own_cluster: str | None = None) -> Instant | None:
+    """When the next cluster that `claim_due` may claim is due or its lease ends, None where there is none.
+
+    Clusters for which there is no room are passed over, however long they have been due.
+    """
+    if not room.total:
+        return None
     rows = db.rows(
-        "SELECT coalesce(lease_until, due_at) FROM cluster WHERE credential_type <> ? OR cluster_name = ? "
+        f"SELECT coalesce(lease_until, due_at) FROM cluster WHERE {_OURS} AND {_served(room)} "
         "ORDER BY coalesce(lease_until, due_at) LIMIT 1",
-        (CredentialType.SERVICE_ACCOUNT.value, own_cluster or ""),
+        _ours(own_cluster),
     )
     return int(rows[0][0]) if rows else None
+
+
+_OURS: Final = "(credential_type <> ? OR cluster_name = ?)"
+
+
+def _ours(own_cluster: str | None) -> tuple[str, str]:
+    return CredentialType.SERVICE_ACCOUNT.value, own_cluster or ""
+
+
+def _served(room: Room) -> str:
+    if room.for_slow:
+        return "true"
+    return "timeouts = 0" if room.for_unproven else "timeouts = 0 AND last_success_at IS NOT NULL"
+
+
+def count_waiting(db: Database, room: Room, *, since: Instant, most: int, own_cluster: str | None = None) -> int:
+    """How many clusters that did not time out last were due by `since` and nobody looks at; counts up to `most`.
+
+    Those that were never seen well count only where another slot would help them: where `room` has one for such.
+    """
+    seen = "true" if room.unproven else "last_success_at IS NOT NULL"
+    row = db.one(
+        f"SELECT count(*) FROM (SELECT 1 FROM cluster WHERE {_OURS} AND timeouts = 0 AND {seen}"
+        " AND coalesce(lease_until, due_at) <= ? LIMIT ?) AS waiting",
+        (*_ours(own_cluster), since, most),
+    )
+    return int(row[0])
+
+
+def usual_durations(db: Database, claims: Sequence[Claim]) -> dict[int, int]:
+    """For each claimed run the microseconds that the last good look at its cluster took; none where none was good."""
+    successes = {claim.row["last_success_id"]: claim.run_id for claim in claims}
+    return {
+        successes[run.id]: run.finished_at - run.started_at
+        for run in runs_by_id(db, (each for each in successes if each is not None)).values()
+        if run.started_at is not None and run.finished_at is not None
+    }
 
 
 def renew(db: Database, claims: Sequence[Claim], *, lease: int) -> set[int]:
@@ -173,20 +213,21 @@ def lock_claimed(db: Database, claim: Claim) -> dict[str, Any]:
 def finish(db: Database, claim: Claim, result: RunResult, *, interval: int) -> None:
     """End the look: record its run, count failures and time-outs, release the lease, set the next due time.
 
-    A look that was asked for meanwhile is due at once. Done again, it changes nothing. Raises ClaimLost, and then
-    records nothing: see `discard`.
+    A look that was asked for meanwhile is due at once, and so is one that had to give way. Done again, it changes
+    nothing. Raises ClaimLost, and then records nothing: see `discard`.
     """
     row = lock_claimed(db, claim)
     if row["run_id"] != claim.run_id:
         # Stored already: the database went away before it could say so, and the look was stored once more.
         return
     now = db.now()
-    timeouts = row["timeouts"] + 1 if result.state is RunState.TIMED_OUT else 0
+    timeouts = row["timeouts"] + 1 if result.state.took_too_long else 0
+    again = row["queued_run_id"] is not None or result.state is RunState.GAVE_WAY
     due_at = next_due(_identity(row), interval=interval, timeouts=timeouts, now=now)
     changes: dict[str, Any] = {
         "lease_until": None,
         "run_id": None,
-        "due_at": now if row["queued_run_id"] is not None else due_at,
+        "due_at": now if again else due_at,
         "timeouts": timeouts,
         "last_run_id": claim.run_id,
     }

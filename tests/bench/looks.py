@@ -23,6 +23,7 @@ import structlog
 from orchestrator.collector.loop import Pace
 from orchestrator.instance import watch_children_without_threads
 from orchestrator.kai.workdir import default_parent
+from orchestrator.model.slots import Room
 from orchestrator.store import claims
 from tests.bench.table import show
 from tests.integration.collector.world import World, config, make_world, running
@@ -110,7 +111,7 @@ async def by_the_service(world: World, child: Path, looks: int) -> list[Cost]:
 
 
 def overdue(world: World) -> bool:
-    due_at = claims.next_due_at(world.db)
+    due_at = claims.next_due_at(world.db, Room.of(AT_A_TIME))
     running_now = world.db.one("SELECT count(*) FROM cluster WHERE run_id IS NOT NULL")[0]
     return bool(running_now) or due_at is None or due_at <= world.db.now()
 

@@ -111,10 +111,10 @@ def test_the_death_of_the_loop_ends_the_process(data_dir: Path, tmp_path: Path) 
         "from orchestrator.cli import main\n"
         "from orchestrator.collector.ledger import Ledger\n"
         "whole = Ledger.seconds_until_due\n"
-        "async def breakable(self):\n"
+        "async def breakable(self, room):\n"
         f"    if Path({str(trigger)!r}).exists():\n"
         "        raise ZeroDivisionError\n"
-        "    return await whole(self)\n"
+        "    return await whole(self, room)\n"
         "Ledger.seconds_until_due = breakable\n"
         "sys.exit(main())\n"
     )

@@ -24,6 +24,7 @@ from orchestrator.model.network import NetworkRules
 from orchestrator.model.report import Image
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import EMBEDDED_SENDER, Reason, RunResult, RunState
+from orchestrator.model.slots import Room
 from orchestrator.store import claims
 from orchestrator.store.claims import Claim
 from orchestrator.store.database import Database
@@ -75,7 +76,7 @@ class Service:
 
     def claim(self) -> Claim:
         """Begin the look that is due."""
-        due = self.db.writing(lambda: claims.claim_due(self.db, limit=1, slow_limit=1, lease=MINUTE, interval=INTERVAL))
+        due = self.db.writing(lambda: claims.claim_due(self.db, Room.of(1), lease=MINUTE, interval=INTERVAL))
         return due[0]
 
     def succeed(self, claim: Claim, namespaces: dict[str, Iterable[Image]], *, left_out: int = 0) -> None:

@@ -14,6 +14,7 @@ from orchestrator.kai.runner import Look
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.instant import SECOND
 from orchestrator.model.run import Run, RunState
+from orchestrator.model.slots import Room
 from orchestrator.store.clusters import ClusterNotFound
 from tests.integration.collector.world import FAST, INTERVAL, World, config, eventually, make_world, running
 
@@ -220,6 +221,40 @@ async def test_clusters_that_hang_do_not_hold_up_the_others(world: World) -> Non
         assert len([n for n in range(4) if (await world.cluster(f"deaf-{n}")).running]) == 1
 
 
+async def test_clusters_that_begin_to_hang_give_way_and_are_looked_at_again(world: World) -> None:
+    for number in range(3):
+        await world.add(config(f"shop-{number}", "one"))
+    async with running(world.loop()):
+        for number in range(3):
+            await world.look(f"shop-{number}")
+    # shop-0 and shop-1 hang from one moment to the next, and nothing in their rows tells so.
+    await world.db.write(
+        lambda: world.db.execute(
+            "UPDATE cluster SET server = 'https://hang.fake-kai.test:6443', due_at = 0 WHERE cluster_name <> 'shop-2'"
+        )
+    )
+    pace = Pace(max_concurrent_runs=2, renew_seconds=0.1, poll_seconds=0.05, late_seconds=0.0)
+    ages = iter(range(0, 1_000_000, 20))
+    async with running(world.loop(pace, clock=lambda: float(next(ages)))):
+        for number in range(2):
+            await world.running(f"shop-{number}")
+        good = await world.look("shop-2")
+        assert good.result.state is RunState.SUCCEEDED
+        (first,) = [each for n in range(2) for each in await world.runs(f"shop-{n}") if each.result.reason]
+        assert first.result.state is RunState.GAVE_WAY
+        assert first.result.reason is not None
+        assert first.result.reason.code == "gave_way"
+        # With all of its time, and in the one slot that such have: it does not give way again.
+        await world.running(first.cluster_name)
+        for number in range(3):
+            await world.add(config(f"next-{number}", "one"))
+            assert (await world.ended_run(f"next-{number}")).result.state is RunState.SUCCEEDED
+        cluster = await world.cluster(first.cluster_name)
+        assert cluster.running
+        assert cluster.failures == 1
+    assert await world.items(first.cluster_name)
+
+
 async def test_a_stop_gives_the_cluster_back_and_the_next_start_looks_again(world: World) -> None:
     await world.add(config("shop", "hang"))
     async with running(world.loop()):
@@ -249,7 +284,7 @@ async def test_a_restart_keeps_the_phase(world: World) -> None:
 async def test_a_look_of_a_dead_process_is_done_again_after_its_lease(world: World) -> None:
     await world.add(config("shop"))
     ledger = world.ledger(lease=SECOND, interval=SECOND)
-    ((claim,), _) = await ledger.claim(limit=10, slow_limit=10, unproven_limit=10)
+    ((claim,), _) = await ledger.claim(Room.of(20))
     async with running(world.loop(ledger=ledger)):
         await world.ended_run("shop", beyond=1)
     *_, second, first = await world.runs("shop")
@@ -264,10 +299,10 @@ class TrippingRunner:
         self._runner = runner
         self._name = name
 
-    async def look(self, given: ClusterConfig) -> Look:
+    async def look(self, given: ClusterConfig, *, give_way: anyio.Event) -> Look:
         if given.cluster_name == self._name:
             raise ZeroDivisionError(f"tripped over {given.credential.get_secret_value()}")
-        look: Look = await self._runner.look(given)
+        look: Look = await self._runner.look(given, give_way=give_way)
         return look
 
 

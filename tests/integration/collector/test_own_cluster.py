@@ -10,6 +10,7 @@ from orchestrator.collector.loop import CollectorLoop
 from orchestrator.collector.pod import Pod
 from orchestrator.demo import demo_clusters
 from orchestrator.model.run import RunState
+from orchestrator.model.slots import Room
 from orchestrator.store.clusters import OwnCluster, put_own
 from tests.integration.collector.world import FAST, World, config, running
 
@@ -67,7 +68,7 @@ async def test_other_processes_leave_it_alone_and_look_at_the_rest(world: World,
         await world.ended_run("shop")
         await world.look("shop")
     assert await world.runs("here") == []
-    assert await world.ledger().seconds_until_due() != 0
+    assert await world.ledger().seconds_until_due(Room.of(1)) != 0
 
 
 async def test_nothing_of_the_token_is_stored(world: World, pod: Pod, tmp_path: Path) -> None:

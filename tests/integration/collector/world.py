@@ -104,10 +104,12 @@ class World:
             ),
         )
 
-    def loop(self, pace: Pace = FAST, *, runner: Any = None, ledger: Ledger | None = None) -> CollectorLoop:
+    def loop(
+        self, pace: Pace = FAST, *, runner: Any = None, ledger: Ledger | None = None, **options: Any
+    ) -> CollectorLoop:
         ledger = ledger or self.ledger()
         looker = Looker(ledger, self.sealer, runner or self.runner(), storing_seconds=40)
-        return CollectorLoop(ledger, looker, pace)
+        return CollectorLoop(ledger, looker, pace, **options)
 
     async def add(self, given: ClusterConfig) -> Cluster:
         return await self.db.write(lambda: clusters.add(self.db, self.sealer, self.account_id, given))

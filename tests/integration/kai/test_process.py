@@ -39,10 +39,22 @@ def no_blocking() -> Iterator[BlockBuster]:
 
 
 async def run(
-    argv: list[str], tmp_path: Path, *, deadline: float = 60, grace: float = 20, limit: int = LIMIT
+    argv: list[str],
+    tmp_path: Path,
+    *,
+    deadline: float = 60,
+    grace: float = 20,
+    limit: int = LIMIT,
+    give_way: anyio.Event | None = None,
 ) -> ChildResult:
     return await run_child(
-        argv, cwd=tmp_path, env={"LANG": "C.UTF-8"}, deadline_seconds=deadline, stdout_limit=limit, grace_seconds=grace
+        argv,
+        cwd=tmp_path,
+        env={"LANG": "C.UTF-8"},
+        deadline_seconds=deadline,
+        stdout_limit=limit,
+        grace_seconds=grace,
+        give_way=give_way,
     )
 
 
@@ -103,6 +115,33 @@ async def test_a_hanging_child_is_ended_at_the_deadline(child: MakeChild, tmp_pa
 async def test_a_child_that_closes_its_pipes_and_stays_is_ended_too(child: MakeChild, tmp_path: Path) -> None:
     result = await run(child("import os, time; os.close(1); os.close(2); time.sleep(600)"), tmp_path, deadline=0.5)
     assert result.ending is Ending.TIMED_OUT
+
+
+@pytest.mark.anyio
+async def test_a_child_gives_way_when_told_to_and_its_last_words_are_heard(child: MakeChild, tmp_path: Path) -> None:
+    give_way = anyio.Event()
+    started = tmp_path / "started"
+    source = f"import sys, time; print('half', flush=True); open({str(started)!r}, 'w'); time.sleep(600)"
+
+    async def need_the_place() -> None:
+        while not await anyio.Path(started).exists():  # noqa: ASYNC110 - a child announces nothing
+            await anyio.sleep(0.01)
+        give_way.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(need_the_place)
+        result = await run(child(source), tmp_path, give_way=give_way)
+    assert (result.ending, result.exit_code, result.stdout) == (Ending.GAVE_WAY, -15, b"half\n")
+
+
+@pytest.mark.anyio
+async def test_a_child_that_ended_by_itself_did_not_give_way(child: MakeChild, tmp_path: Path) -> None:
+    give_way = anyio.Event()
+    result = await run(child("print('all')"), tmp_path, give_way=give_way)
+    assert (result.ending, result.exit_code) == (Ending.EXITED, 0)
+    give_way.set()
+    result = await run(child("import time; time.sleep(600)"), tmp_path, give_way=give_way)
+    assert result.ending is Ending.GAVE_WAY
 
 
 @pytest.mark.anyio

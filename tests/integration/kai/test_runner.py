@@ -193,6 +193,16 @@ async def test_what_hangs_is_ended_at_the_deadline(workdirs: Workdirs, scenario:
     assert "2 s" in look.reason.message
 
 
+async def test_what_gives_way_is_no_failure_of_the_cluster_alone(runner: KaiRunner) -> None:
+    give_way = anyio.Event()
+    give_way.set()
+    look = await runner.look(cluster("hang"), give_way=give_way)
+    assert look.outcome is RunState.GAVE_WAY
+    assert look.report is None
+    assert look.reason is not None
+    assert look.reason.code == "gave_way"
+
+
 @pytest.mark.parametrize("scenario", ["noisy", "orphan", "orphan-group", "orphan-session"])
 async def test_what_only_behaves_badly_succeeds(runner: KaiRunner, workdirs: Workdirs, scenario: str) -> None:
     look = await runner.look(cluster(scenario))

@@ -5,8 +5,9 @@ import threading
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.model.instant import MINUTE, SECOND
+from orchestrator.model.instant import MINUTE, SECOND, Instant
 from orchestrator.model.run import Reason, RunResult, RunState
+from orchestrator.model.slots import Room
 from orchestrator.store import claims, clusters, runs
 from orchestrator.store.claims import Claim, ClaimLost
 from orchestrator.store.database import Database
@@ -18,6 +19,8 @@ LEASE = MINUTE
 INTERVAL = 5 * MINUTE
 SUCCESS = RunResult(state=RunState.SUCCEEDED, namespaces=1, images=2)
 FAILURE = RunResult(state=RunState.FAILED, reason=Reason("unauthorized", "no", "ask"), exit_code=1)
+ROOM = Room(total=10, unproven=10, slow=10)
+GAVE_WAY = RunResult(state=RunState.GAVE_WAY, reason=Reason("gave_way", "slow", "wait"))
 TIMEOUT = RunResult(state=RunState.TIMED_OUT, reason=Reason("timeout", "slow", "wait"))
 
 
@@ -33,17 +36,11 @@ class Fleet:
         for name in names:
             self.db.writing(lambda name=name: clusters.add(self.db, self.sealer, self.account_id, config(name)))  # type: ignore[misc]
 
-    def claim(self, limit: int = 10, slow_limit: int = 10, unproven_limit: int | None = None) -> list[Claim]:
-        return self.db.writing(
-            lambda: claims.claim_due(
-                self.db,
-                limit=limit,
-                slow_limit=slow_limit,
-                unproven_limit=unproven_limit,
-                lease=LEASE,
-                interval=INTERVAL,
-            )
-        )
+    def claim(self, room: Room = ROOM) -> list[Claim]:
+        return self.db.writing(lambda: claims.claim_due(self.db, room, lease=LEASE, interval=INTERVAL))
+
+    def waiting(self, room: Room = ROOM, *, since: Instant) -> int:
+        return self.db.reading(lambda: claims.count_waiting(self.db, room, since=since, most=3))
 
     def finish(self, claim: Claim, result: RunResult) -> None:
         self.db.writing(lambda: claims.finish(self.db, claim, result, interval=INTERVAL))
@@ -125,7 +122,7 @@ def test_clusters_that_timed_out_last_take_only_their_share(fleet: Fleet, clock:
     for claim in fleet.claim():
         fleet.finish(claim, TIMEOUT)
     clock.advance(60 * MINUTE)
-    claimed = fleet.claim(limit=4, slow_limit=2)
+    claimed = fleet.claim(Room.of(4))
     assert [claim.slow for claim in claimed] == [False, True, True]
     assert claimed[0].cluster_name == "well"
 
@@ -135,10 +132,70 @@ def test_clusters_that_were_never_seen_well_take_only_their_share(fleet: Fleet, 
     fleet.finish(fleet.claim()[0], SUCCESS)
     fleet.add(*(f"new-{number}" for number in range(6)))
     clock.advance(INTERVAL * 2)
-    claimed = fleet.claim(limit=6, slow_limit=3, unproven_limit=4)
+    claimed = fleet.claim(Room(total=6, unproven=4, slow=3))
     assert [claim.cluster_name for claim in claimed] == ["well", "new-0", "new-1", "new-2", "new-3"]
     assert [claim.unproven for claim in claimed] == [False, True, True, True, True]
-    assert fleet.claim(limit=6, slow_limit=3, unproven_limit=0) == []
+    assert fleet.claim(Room(total=6, unproven=0, slow=3)) == []
+
+
+def test_cluster_that_gave_way_is_slow_and_due_at_once_with_all_its_time(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    clock.now = fleet.find("a").due_at
+    fleet.finish(fleet.claim()[0], GAVE_WAY)
+    assert fleet.find("a").failures == 1
+    assert fleet.find("a").due_at == clock.now
+    (claim,) = fleet.claim()
+    assert claim.slow
+    fleet.finish(claim, SUCCESS)
+    assert fleet.find("a").failures == 0
+    assert fleet.find("a").due_at > clock.now
+
+
+def test_next_due_passes_over_clusters_that_there_is_no_room_for(fleet: Fleet, clock: Clock) -> None:
+    for name, result in (("slow", TIMEOUT), ("well", SUCCESS)):
+        fleet.add(name)
+        fleet.finish(fleet.claim()[0], result)
+    clock.now = max(fleet.find("slow").due_at, fleet.find("well").due_at)
+    fleet.add("new")
+    well, slow = fleet.find("well").due_at, fleet.find("slow").due_at
+    assert well < slow
+    next_due_at = lambda room: fleet.db.reading(lambda: claims.next_due_at(fleet.db, room))  # noqa: E731
+    assert next_due_at(ROOM) == well
+    fleet.finish(fleet.claim(Room(total=1, unproven=0, slow=0))[0], SUCCESS)
+    assert next_due_at(ROOM) == slow
+    assert next_due_at(Room(total=1, unproven=1, slow=0)) == clock.now
+    assert next_due_at(Room(total=1, unproven=0, slow=1)) == fleet.find("well").due_at
+    assert next_due_at(Room(total=0, unproven=1, slow=1)) is None
+
+
+def test_those_that_wait_are_counted_where_a_slot_would_help_them(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("slow")
+    fleet.finish(fleet.claim()[0], TIMEOUT)
+    fleet.add("well")
+    fleet.finish(fleet.claim()[0], SUCCESS)
+    clock.advance(60 * MINUTE)
+    fleet.add("new")
+    assert fleet.waiting(since=clock.now) == 2
+    assert fleet.waiting(since=clock.now - 1) == 1
+    assert fleet.waiting(Room(total=0, unproven=0, slow=1), since=clock.now) == 1
+    fleet.add("new-1", "new-2", "new-3")
+    assert fleet.waiting(since=clock.now) == 3
+    fleet.claim()
+    assert fleet.waiting(since=clock.now) == 0
+    assert fleet.waiting(since=clock.now + LEASE) == 3
+
+
+def test_usual_duration_is_that_of_the_last_good_look(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("well", "new")
+    first = {claim.cluster_name: claim for claim in fleet.claim()}
+    clock.advance(3 * SECOND)
+    fleet.finish(first["well"], SUCCESS)
+    fleet.finish(first["new"], FAILURE)
+    clock.advance(2 * INTERVAL)
+    second = {claim.cluster_name: claim for claim in fleet.claim()}
+    usual = fleet.db.reading(lambda: claims.usual_durations(fleet.db, list(second.values())))
+    assert usual == {second["well"].run_id: 3 * SECOND}
 
 
 def test_shorter_interval_holds_from_the_start(fleet: Fleet, clock: Clock) -> None:
@@ -223,7 +280,7 @@ def test_claims_given_back_are_due_at_once(fleet: Fleet) -> None:
 
 def test_service_that_begins_alone_releases_what_a_killed_one_held(fleet: Fleet, clock: Clock) -> None:
     fleet.add("a", "b")
-    fleet.finish(fleet.claim(limit=1)[0], SUCCESS)
+    fleet.finish(fleet.claim(Room.of(1))[0], SUCCESS)
     [held] = fleet.claim()
     clock.advance(SECOND)
     assert fleet.db.writing(lambda: claims.release_all(fleet.db)) == 1
@@ -254,7 +311,7 @@ def test_look_that_is_asked_for_during_another_follows_it(fleet: Fleet) -> None:
 
 
 def test_next_due_is_the_earliest_that_nobody_holds(fleet: Fleet, clock: Clock) -> None:
-    next_due_at = lambda: fleet.db.reading(lambda: claims.next_due_at(fleet.db))  # noqa: E731
+    next_due_at = lambda: fleet.db.reading(lambda: claims.next_due_at(fleet.db, Room.of(1)))  # noqa: E731
     assert next_due_at() is None
     fleet.add("a")
     assert next_due_at() == clock.now
@@ -268,12 +325,13 @@ def test_claimants_at_the_same_time_share_the_clusters(fleet: Fleet, database_ur
     fleet.add(*(f"cluster-{number}" for number in range(30)))
     claimed: list[int] = []
     together = threading.Barrier(3)
+    three = Room(total=3, unproven=3, slow=3)
 
     def replica() -> None:
         db = Database(SecretStr(database_url), clock=clock)
         together.wait()
         for _ in range(10):
-            found = db.writing(lambda: claims.claim_due(db, limit=3, slow_limit=3, lease=LEASE, interval=INTERVAL))
+            found = db.writing(lambda: claims.claim_due(db, three, lease=LEASE, interval=INTERVAL))
             claimed.extend(claim.cluster_id for claim in found)
         db.close()
 

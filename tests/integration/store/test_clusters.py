@@ -7,6 +7,7 @@ from orchestrator.model.fields import InvalidField
 from orchestrator.model.instant import MINUTE
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import RunState
+from orchestrator.model.slots import Room
 from orchestrator.store import accounts, claims, clusters, runs
 from orchestrator.store.claims import ClaimLost
 from orchestrator.store.database import Database
@@ -22,7 +23,7 @@ def add(db: Database, sealer: Sealer, account_id: int, name: str = "prod") -> cl
 
 
 def claim_one(db: Database) -> claims.Claim:
-    [claim] = db.writing(lambda: claims.claim_due(db, limit=1, slow_limit=1, lease=MINUTE, interval=5 * MINUTE))
+    [claim] = db.writing(lambda: claims.claim_due(db, Room.of(1), lease=MINUTE, interval=5 * MINUTE))
     return claim
 
 

@@ -3,6 +3,7 @@
 from orchestrator.model.instant import DAY, MINUTE
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import RunResult, RunState
+from orchestrator.model.slots import Room
 from orchestrator.store import claims, clusters
 from orchestrator.store.database import Database
 from orchestrator.store.freshness import Freshness, freshness
@@ -19,7 +20,7 @@ def test_freshness_is_judged_by_the_clusters_covered(
     db: Database, account_id: int, sealer: Sealer, clock: Clock
 ) -> None:
     def look(name: str, state: RunState) -> None:
-        [claim] = db.writing(lambda: claims.claim_due(db, limit=1, slow_limit=1, lease=MINUTE, interval=INTERVAL))
+        [claim] = db.writing(lambda: claims.claim_due(db, Room.of(1), lease=MINUTE, interval=INTERVAL))
         assert claim.cluster_name == name
         db.writing(lambda: claims.finish(db, claim, RunResult(state=state), interval=INTERVAL))
 

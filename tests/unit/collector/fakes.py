@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 import anyio
 import anyio.lowlevel
 
+from orchestrator.collector.ledger import left_beside
+from orchestrator.model.slots import Room
 from orchestrator.store.claims import Claim
 from orchestrator.store.database import DatabaseUnavailable
 
 
-def make_claim(number: int, *, timeouts: int = 0) -> Claim:
+def make_claim(number: int, *, timeouts: int = 0, proven: bool = True) -> Claim:
     """A claim whose cluster, run and number are all told by `number`."""
     return Claim(
         cluster_id=number,
@@ -19,16 +21,18 @@ def make_claim(number: int, *, timeouts: int = 0) -> Claim:
         number=number,
         generation=1,
         run_id=number,
-        row={"timeouts": timeouts, "last_success_at": 1},
+        row={"timeouts": timeouts, "last_success_at": 1 if proven else None},
     )
 
 
 class FakeLedger:
-    """Hands out the claims in `due`; `lost` are the runs whose lease is not renewed; `away` makes every call fail."""
+    """Hands out the claims in `due`; `lost` are the runs whose lease is not renewed; `usual` holds the seconds of the
+    last good looks, by run; `away` makes every call fail."""
 
     def __init__(self, due: Sequence[Claim] = ()) -> None:
         self.due = list(due)
         self.lost: set[int] = set()
+        self.usual: dict[int, float] = {}
         self.away = False
         self.broken: Exception | None = None
         self.calls = 0
@@ -45,18 +49,27 @@ class FakeLedger:
         if self.away:
             raise DatabaseUnavailable("away")
 
-    async def claim(self, *, limit: int, slow_limit: int, unproven_limit: int) -> tuple[list[Claim], float | None]:
+    async def claim(self, room: Room) -> tuple[list[Claim], float | None]:
         await self._call()
         self.claims += 1
-        fast = [each for each in self.due if not each.slow][:limit]
-        slow = [each for each in self.due if each.slow][: min(slow_limit, unproven_limit, limit - len(fast))]
+        fast = [each for each in self.due if not each.slow][: room.total]
+        slow = [each for each in self.due if each.slow][: min(room.slow, room.unproven, room.total - len(fast))]
         for each in fast + slow:
             self.due.remove(each)
-        return fast + slow, 0.0 if self.due else None
+        return fast + slow, self._wait(left_beside(fast + slow, room))
 
-    async def seconds_until_due(self) -> float | None:
+    async def seconds_until_due(self, room: Room) -> float | None:
         await self._call()
-        return 0.0 if self.due else None
+        return self._wait(room)
+
+    def _wait(self, room: Room) -> float | None:
+        served = [each for each in self.due if room.total and (room.for_slow or not each.slow)]
+        return 0.0 if served else None
+
+    async def crowd(self, held: Sequence[Claim], room: Room, *, late_seconds: float) -> tuple[int, dict[int, float]]:
+        await self._call()
+        waiting = [each for each in self.due if not each.slow]
+        return len(waiting), {each.run_id: self.usual[each.run_id] for each in held if each.run_id in self.usual}
 
     async def renew(self, held: Sequence[Claim]) -> set[int]:
         await self._call()
@@ -74,7 +87,8 @@ class FakeLedger:
 
 
 class FakeLooker:
-    """Looks that last until they are released, or raise what `errors` holds for them."""
+    """Looks that last until they are released or, unless they are `stubborn`, have to give way; or that raise what
+    `errors` holds for them."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once
@@ -83,6 +97,8 @@ class FakeLooker:
         self.looking: set[int] = set()
         self.most = 0
         self.looked: list[int] = []
+        self.stubborn: set[int] = set()
+        self.gave_way: list[int] = []
         self.failed: list[tuple[int, str]] = []
         self.discarded: list[int] = []
         self.storing: set[int] = set()
@@ -91,7 +107,7 @@ class FakeLooker:
     def release(self, run_id: int) -> None:
         self._released.setdefault(run_id, anyio.Event()).set()
 
-    async def look(self, claim: Claim, end_renewal: Callable[[], None]) -> None:
+    async def look(self, claim: Claim, end_renewal: Callable[[], None], *, give_way: anyio.Event) -> None:
         self.looking.add(claim.run_id)
         self.most = max(self.most, len(self.looking))
         try:
@@ -100,10 +116,24 @@ class FakeLooker:
             if claim.run_id in self.storing:
                 end_renewal()
             if not self.at_once:
-                await self._released.setdefault(claim.run_id, anyio.Event()).wait()
+                await self._released_or(give_way, claim.run_id)
+            if give_way.is_set():
+                self.gave_way.append(claim.run_id)
+                return
             self.looked.append(claim.run_id)
         finally:
             self.looking.discard(claim.run_id)
+
+    async def _released_or(self, give_way: anyio.Event, run_id: int) -> None:
+        async with anyio.create_task_group() as waiting:
+
+            async def wait(event: anyio.Event) -> None:
+                await event.wait()
+                waiting.cancel_scope.cancel()
+
+            if run_id not in self.stubborn:
+                waiting.start_soon(wait, give_way)
+            waiting.start_soon(wait, self._released.setdefault(run_id, anyio.Event()))
 
     async def fail(self, claim: Claim, error: Exception) -> None:
         if claim.run_id in self.fail_errors:

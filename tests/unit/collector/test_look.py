@@ -120,7 +120,8 @@ async def test_renewal_ends_before_the_result_is_stored() -> None:
             return RunResult(state=RunState.SUCCEEDED)
 
     class Runner:
-        async def look(self, _config: Any) -> Look:
+        async def look(self, _config: Any, *, give_way: object) -> Look:
+            assert give_way is None
             steps.append("looked")
             return make_look()
 

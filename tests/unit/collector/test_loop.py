@@ -73,6 +73,58 @@ async def test_a_single_slot_is_open_to_slow_clusters_too() -> None:
         await until(lambda: looker.looked == [1])
 
 
+async def test_looks_that_take_far_longer_than_usual_give_way_to_those_that_wait() -> None:
+    now = 0.0
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 5)]), FakeLooker()
+    ledger.usual = {1: 1.0, 2: 30.0, 3: 2.0, 4: 1.0}
+    async with running(make_loop(ledger, looker, clock=lambda: now)):
+        await until(lambda: looker.looking == {1, 2, 3, 4})
+        now = 9.0
+        ledger.due += [make_claim(5), make_claim(6), make_claim(7)]
+        # 2 takes long as it always does, 3 is the last that exceeds its time.
+        await until(lambda: sorted(looker.gave_way) == [1, 3, 4] and looker.looking == {2, 5, 6, 7})
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert sorted(looker.gave_way) == [1, 3, 4]
+
+
+async def test_one_that_waits_makes_one_give_way_also_while_that_takes_its_time_to_end() -> None:
+    now = 0.0
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 5)]), FakeLooker()
+    ledger.usual = {1: 1.0, 2: 0.5, 3: 2.0, 4: 2.0}
+    looker.stubborn.add(1)
+    async with running(make_loop(ledger, looker, clock=lambda: now)):
+        await until(lambda: looker.looking == {1, 2, 3, 4})
+        now = 60.0
+        ledger.due.append(make_claim(5))
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert looker.looking == {1, 2, 3, 4}
+        looker.release(1)
+        await until(lambda: looker.looking == {2, 3, 4, 5})
+
+
+async def test_no_look_gives_way_while_nobody_waits_for_its_slot() -> None:
+    now = 0.0
+    looks = [make_claim(1), make_claim(2, timeouts=1), make_claim(3, proven=False), make_claim(4)]
+    ledger, looker = FakeLedger(looks), FakeLooker()
+    ledger.usual = {1: 1.0, 2: 1.0, 4: 1.0}
+    looker.storing.add(4)
+    async with running(make_loop(ledger, looker, clock=lambda: now)):
+        await until(lambda: looker.looking == {1, 2, 3, 4})
+        now = 100.0
+        ledger.due.append(make_claim(5, timeouts=1))
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert looker.gave_way == []
+        # Not the slow one, not the new one, not one that is being stored.
+        ledger.due += [make_claim(6), make_claim(7)]
+        await until(lambda: looker.looking == {2, 3, 4, 6})
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert looker.gave_way == [1]
+
+
 async def test_a_wake_up_ends_the_sleep() -> None:
     ledger, looker = FakeLedger(), FakeLooker(at_once=True)
     loop = make_loop(ledger, looker, Pace(poll_seconds=3600))
@@ -225,9 +277,3 @@ async def test_a_loop_that_does_not_turn_for_long_is_not_alive() -> None:
 async def test_the_wait_for_the_database_grows_to_a_limit_and_stays_there_for_days() -> None:
     assert [back_off_seconds(failures) for failures in (1, 2, 3, 4, 5, 6)] == [0.5, 1, 2, 4, 5, 5]
     assert back_off_seconds(100_000) == 5
-
-
-@pytest.mark.parametrize(("runs", "slow", "unproven"), [(1, 1, 1), (2, 1, 2), (4, 2, 3), (16, 8, 12)])
-def test_what_may_hang_leaves_room_for_what_is_known_to_answer(runs: int, slow: int, unproven: int) -> None:
-    pace = Pace(max_concurrent_runs=runs)
-    assert (pace.max_slow_runs, pace.max_unproven_runs) == (slow, unproven)
