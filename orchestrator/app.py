@@ -46,7 +46,6 @@ from orchestrator.kai.workdir import Workdirs, default_parent
 from orchestrator.lifetime import Stop, serve, stop_signals
 from orchestrator.model.instant import HOUR, SECOND
 from orchestrator.model.network import NetworkRules
-from orchestrator.model.retention import Retention
 from orchestrator.server import make_server, raise_file_limit
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ensure_account
@@ -269,19 +268,18 @@ def _make_collector(
     settings: Settings, db: Database, sealer: Sealer, runner: KaiRunner, pod: Pod | None
 ) -> CollectorLoop:
     interval = settings.report_interval_sec * SECOND
-    retention = Retention(settings.image_ttl_days)
     ledger = Ledger(
         db,
         interval=interval,
         lease=settings.lease_sec * SECOND,
         rules=IngestRules(
-            retention=retention,
+            retention=settings.retention,
             # Ticks are up to a tenth of the interval late, looks up to their timeout long: more is a missed look.
             pace=interval + interval // 10 + settings.kai_timeout_sec * SECOND,
             gap=settings.presence_gap_hours * HOUR,
         ),
         sweep_rules=SweepRules(
-            retention=retention,
+            retention=settings.retention,
             presence_days=settings.presence_days,
             run_history_days=settings.run_history_days,
             run_history_per_cluster=settings.run_history_per_cluster,
@@ -306,7 +304,7 @@ def _open_api(settings: Settings, db: Database, sealer: Sealer, collector: Colle
     if settings.admin_password is None and password_file.exists():
         _log.info("the password that was made for the user admin is in a file", file=str(password_file))
     interval = settings.report_interval_sec * SECOND
-    retention = Retention(settings.image_ttl_days)
+    retention = settings.retention
     return create_api(
         access=Access(db, passwords),
         clusters=ClusterCatalog(

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import app, database_command
+from orchestrator.config_file import SettingsError
 from orchestrator.logs import configure_logging
-from orchestrator.settings import SettingsError, load_settings
+from orchestrator.settings_loader import load_settings
 
 EXIT_USAGE = 2
 

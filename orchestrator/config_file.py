@@ -20,9 +20,23 @@ _SUBSTITUTION = re.compile(r"\$\{(ANCHORE_[^}]*)\}")
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Makes every scalar the text that stands there: `0123` may be a password. Only null is None."""
+    """Makes every scalar the text that stands there: `0123` may be a password. Only null is None.
+
+    A key that stands twice in a section is refused, where YAML's own loaders would let the last one win in silence.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The section as a dict. Raises ConstructorError at a key that was there before."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(problem=_TWICE, problem_mark=key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
+_TWICE = "this key stands twice in its section"
 _NULL = "tag:yaml.org,2002:null"
 _TextLoader.add_implicit_resolver(_NULL, re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
 _TextLoader.add_constructor(_NULL, lambda loader, node: None)
@@ -74,6 +88,8 @@ def _parse(path: Path) -> Any:
         # The parser's own words are left out: they quote the file, which may hold secrets.
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if getattr(error, "problem", None) == _TWICE:
+            raise SettingsError(f"{path}: the key{where} stands twice in its section; put both together") from None
         raise SettingsError(
             f"{path} is not valid YAML{where}; put values that begin with a special character in quotes"
         ) from None

@@ -10,8 +10,10 @@ from typing import Final, TextIO
 
 from pydantic import SecretStr
 
+from orchestrator.config_file import SettingsError
 from orchestrator.instance import StartRefused, only_service_in
-from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.settings import Settings
+from orchestrator.settings_loader import load_settings
 from orchestrator.store.copying import CopyRefused, copy_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
 from orchestrator.store.postgres import UnusableUrl

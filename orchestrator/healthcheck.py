@@ -13,7 +13,9 @@ import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 
-from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.config_file import SettingsError
+from orchestrator.settings import Settings
+from orchestrator.settings_loader import load_settings
 
 TIMEOUT_SECONDS = 4.0
 

@@ -11,7 +11,8 @@ from compose_spec import PyCompose
 
 from orchestrator import __version__
 from orchestrator.collector.pod import SERVICE_ACCOUNT_DIR
-from orchestrator.settings import load_settings, options
+from orchestrator.settings import options
+from orchestrator.settings_loader import load_settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.settings import load_settings
+from orchestrator.settings_loader import load_settings
 from tests.unit.test_settings import CANARY, loaded, refused
 
 

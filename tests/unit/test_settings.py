@@ -7,8 +7,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
+from orchestrator.config_file import SettingsError
 from orchestrator.model.network import DEFAULT_DENIED
-from orchestrator.settings import Option, Settings, SettingsError, load_settings, options
+from orchestrator.model.retention import Retention
+from orchestrator.settings import Option, Settings, options
+from orchestrator.settings_loader import load_settings
 
 CANARY = "c4nary-secret"
 
@@ -83,6 +86,7 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         "max_concurrent_runs": "43",
         "env_file": str(env_file),
         "role": "api",
+        "image_ingest_overwrite": "true",
     }
     partners = PARTNERS.get(option.field, {})
     value = samples.get(option.field, "4321")
@@ -98,6 +102,21 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         (tmp_path / "secret").write_text(f"{value}\n")
         from_secret_file = loaded({**partners, option.file_env: str(tmp_path / "secret")})
         assert getattr(from_secret_file, option.field) == getattr(from_variable, option.field)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("ANCHORE_SERVICE_PORT", "http", "expected a whole number"),
+        ("ORCHESTRATOR_KAI_TIMEOUT_SEC", "1.5", "expected a whole number"),
+        ("ANCHORE_SERVICE_PORT", "-1", "expected a number from 0 on"),
+        ("ANCHORE_SERVICE_PORT", "70000", "expected a number up to 65535"),
+        ("ORCHESTRATOR_IMAGE_INGEST_OVERWRITE", "maybe", "expected true or false"),
+        ("ORCHESTRATOR_LOG_FORMAT", "xml", "expected 'json' or 'text'"),
+    ],
+)
+def test_what_is_refused_says_what_was_expected(variable: str, value: str, expected: str) -> None:
+    assert refused({variable: value}).startswith(f"{variable}: {expected} (it is: ")
 
 
 @pytest.mark.parametrize("name", ["ANCHORE_SERVICE_PORT", "ORCHESTRATOR_DENIED_NETWORKS", "ANCHORE_CONFIG_DIR"])
@@ -230,13 +249,33 @@ services:
             "services.catalog.runtime_inventory.image",
         ),
         ("orchestrator: {config_dir: x}", "orchestrator.config_dir", "remove it"),
-        ("services: {catalog: {runtime_inventory: {ttl: 1}}}", "runtime_inventory.ttl", "one of: image_ttl_days"),
+        (
+            "services: {catalog: {runtime_inventory: {ttl: 1}}}",
+            "runtime_inventory.ttl",
+            "overwrite, image_ttl_days",
+        ),
     ],
 )
 def test_an_unknown_key_in_a_section_of_ours_is_refused(tmp_path: Path, text: str, path: str, hint: str) -> None:
     message = refused(config(tmp_path, text))
     assert f"{path}: unknown key" in message
     assert hint in message
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("orchestrator: {port: 1}\nservices: {}\norchestrator: {host: x}\n", "line 3, column 1"),
+        ("orchestrator:\n  port: 1\n  port: 2\n", "line 3, column 3"),
+        ("policy_engine: {a: [{b: 1, b: 2}]}", "line 1, column 28"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_where_one_would_win_in_silence(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    assert refused(config(tmp_path, text)) == (
+        f"{tmp_path / 'config.yaml'}: the key at {place} stands twice in its section; put both together"
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,6 +289,13 @@ def test_an_unknown_key_in_a_section_of_ours_is_refused(tmp_path: Path, text: st
 )
 def test_a_section_must_be_one(tmp_path: Path, text: str, path: str) -> None:
     assert refused(config(tmp_path, text)).startswith(f"{tmp_path / 'config.yaml'}: {path}: expected a section")
+
+
+@pytest.mark.parametrize(("overwrite", "days"), [("true", -1), ("false", 7)])
+def test_to_overwrite_at_each_report_is_to_keep_the_newest_only(tmp_path: Path, overwrite: str, days: int) -> None:
+    section = f"{{image_ttl_days: 7, image_ingest_overwrite: {overwrite}}}"
+    text = f"services: {{catalog: {{runtime_inventory: {section}}}}}"
+    assert loaded(config(tmp_path, text)).retention == Retention(days)
 
 
 def test_a_bad_value_in_the_file_is_refused_by_its_path(tmp_path: Path) -> None:
