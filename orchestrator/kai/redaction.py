@@ -12,6 +12,9 @@ from orchestrator.kai.process import HeadAndTail
 
 MASK: Final = "******"
 
+# What Go's JSON escapes besides (package encoding/json, HTMLEscape), unless it is told not to.
+_AS_GO_ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
 # A piece of a secret this long is masked wherever it stands: Go's JSON reader quotes some bytes of a kubeconfig that
 # it cannot read, and so part of a credential.
 _PIECE: Final = 8
@@ -79,8 +82,9 @@ def _written(text: str) -> Iterator[str]:
     yield from (line.strip() for line in text.splitlines() if not line.startswith("-----"))
     if "-----BEGIN " not in text:
         yield text
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        for escaped in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            yield escaped
+            yield escaped.translate(_AS_GO_ESCAPES)
         yield quote(text, safe="", errors="replace")
     raw = text.encode("utf-8", "replace")
     for offset in range(3):

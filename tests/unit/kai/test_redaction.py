@@ -35,7 +35,7 @@ def longest_leak(text: str, secret: str) -> int:
     return longest
 
 
-@pytest.mark.parametrize("secret", [JWT, OPAQUE, b64(JWT), b64(KEY), KEY, f"{b64(OPAQUE)}\n", "pässwörd-c4n4ry"])
+@pytest.mark.parametrize("secret", [JWT, OPAQUE, b64(JWT), b64(KEY), KEY, f"{b64(OPAQUE)}\n", "pässwörd-c4n4ry", "p&ss<w&rd<c4n&4ry"])
 @pytest.mark.parametrize(
     "printed",
     [
@@ -44,6 +44,7 @@ def longest_leak(text: str, secret: str) -> int:
         lambda secret: f"token={secret}",
         lambda secret: json.dumps({"msg": f"bad {secret}"}),
         lambda secret: json.dumps({"msg": f"bad {secret}"}, ensure_ascii=False),
+        lambda secret: json.dumps(f"bad {secret}").replace("&", "\\u0026").replace("<", "\\u003c"),
         b64,
         lambda secret: b64("x" + secret),
         lambda secret: b64("Bearer:" + secret + "--"),
