@@ -1,13 +1,14 @@
 """One look at a cluster, from the claim to the stored run: the flow to which everything else is support."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import anyio
 import anyio.to_thread
 import structlog
 
 from orchestrator.collector.ledger import Ledger
-from orchestrator.collector.pod import Pod, ServiceAccountUnreadable
+from orchestrator.collector.pod import Pod, ServiceAccountUnreadable, as_told_in_the_pod
 from orchestrator.kai.runner import KaiRunner
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.run import Reason, RunResult, RunState
@@ -49,7 +50,8 @@ class Looker:
         transaction. A result that cannot be stored is dropped: the cluster is looked at again.
         """
         try:
-            config = await self._open(claim)
+            stored = claim.open(self._sealer)
+            config = await self._completed(stored)
         except CannotUnseal:
             end_renewal()
             await self._store(claim, lambda: self._ledger.fail(claim, UNREADABLE_CREDENTIAL))
@@ -60,18 +62,19 @@ class Looker:
             await self._store(claim, lambda: self._ledger.fail(claim, unreadable))
             return
         look = await self._runner.look(config, give_way=give_way)
+        if stored.is_own:
+            look = replace(look, reason=as_told_in_the_pod(look.reason))
         end_renewal()
         await self._store(claim, lambda: self._ledger.store(claim, config, look))
 
-    async def _open(self, claim: Claim) -> ClusterConfig:
+    async def _completed(self, stored: ClusterConfig) -> ClusterConfig:
         """The config with its credential: the stored one, or for the own cluster the pod's, as it is now. Raises
-        CannotUnseal and ServiceAccountUnreadable."""
-        config = claim.open(self._sealer)
-        if not config.is_own:
-            return config
+        ServiceAccountUnreadable."""
+        if not stored.is_own:
+            return stored
         if self._pod is None:
             raise RuntimeError("the own cluster of another process was claimed")
-        return await anyio.to_thread.run_sync(self._pod.complete, config)
+        return await anyio.to_thread.run_sync(self._pod.complete, stored)
 
     async def fail(self, claim: Claim, error: Exception) -> None:
         """Record that a bug of ours ended the look."""

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from pydantic import SecretStr
 
+from orchestrator.kai.reasons import ReasonCode
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.run import Reason
 
@@ -89,3 +90,14 @@ class Pod:
         if not text:
             raise ServiceAccountUnreadable(f"{path}: empty")
         return text
+
+
+def as_told_in_the_pod(reason: Reason | None) -> Reason | None:
+    """The reason of a look at the own cluster: nobody gave it a credential, so nobody is told to give another."""
+    if reason is None or reason.code != ReasonCode.UNAUTHORIZED:
+        return reason
+    return replace(
+        reason,
+        remedy="The credential is that of the service's own pod: check that its service account still exists, and "
+        "start the pod again, so that the token is mounted anew.",
+    )

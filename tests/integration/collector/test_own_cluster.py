@@ -54,6 +54,7 @@ async def test_each_look_has_the_token_of_its_moment(world: World, pod: Pod) -> 
         third = await world.look("here")
     assert first.result.reason is not None
     assert first.result.reason.code == "unauthorized"
+    assert "start the pod again" in first.result.reason.remedy
     assert second.result.state is RunState.SUCCEEDED
     assert third.result.reason is not None
     assert third.result.reason.code == "service_account_unreadable"

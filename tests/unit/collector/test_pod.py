@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.collector.pod import NotInKubernetes, Pod, ServiceAccountUnreadable
+from orchestrator.collector.pod import NotInKubernetes, Pod, ServiceAccountUnreadable, as_told_in_the_pod
 from orchestrator.model.cluster import ClusterConfig, CredentialType
+from orchestrator.model.run import Reason
+
+UNAUTHORIZED = Reason("unauthorized", "the credential is refused", "Give a new credential.")
 
 STORED = ClusterConfig(
     cluster_name="here",
@@ -80,3 +83,13 @@ def test_a_service_account_that_cannot_be_read_is_told_at_start_and_at_a_look(
         pod.complete(STORED)
     assert caught.value.reason.code == "service_account_unreadable"
     assert str(directory / name) in caught.value.reason.message
+
+
+def test_only_the_remedy_that_asks_for_a_credential_is_another_one_in_the_pod() -> None:
+    told = as_told_in_the_pod(UNAUTHORIZED)
+    assert told is not None
+    assert (told.code, told.message) == (UNAUTHORIZED.code, UNAUTHORIZED.message)
+    assert "Give" not in told.remedy
+    forbidden = Reason("forbidden", "may not list pods", "Bind a ClusterRole.")
+    assert as_told_in_the_pod(forbidden) is forbidden
+    assert as_told_in_the_pod(None) is None

@@ -35,7 +35,9 @@ def longest_leak(text: str, secret: str) -> int:
     return longest
 
 
-@pytest.mark.parametrize("secret", [JWT, OPAQUE, b64(JWT), b64(KEY), KEY, f"{b64(OPAQUE)}\n", "pässwörd-c4n4ry", "p&ss<w&rd<c4n&4ry"])
+@pytest.mark.parametrize(
+    "secret", [JWT, OPAQUE, b64(JWT), b64(KEY), KEY, f"{b64(OPAQUE)}\n", "pässwörd-c4n4ry", "p&ss<w&rd<c4n&4ry"]
+)
 @pytest.mark.parametrize(
     "printed",
     [
