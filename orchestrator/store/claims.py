@@ -6,7 +6,7 @@ lease, and only by the database's clock; what is written is guarded by the numbe
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from peewee import fn
 
@@ -111,10 +111,10 @@ def _claim(db: Database, row: dict[str, Any], *, now: Instant, lease: int, inter
         )
     number = row["claim"] + 1
     due_at = next_due(_identity(row), interval=interval, timeouts=row["timeouts"], now=now)
-    change = tables.Cluster.update(
-        claim=number, lease_until=now + lease, due_at=due_at, run_id=run_id, queued_run_id=None
+    db.execute(
+        "UPDATE cluster SET claim = ?, lease_until = ?, due_at = ?, run_id = ?, queued_run_id = NULL WHERE id = ?",
+        (number, now + lease, due_at, run_id, row["id"]),
     )
-    db.run(change.where(tables.Cluster.id == row["id"]))
     return Claim(
         cluster_id=row["id"],
         account_id=row["account_id"],
@@ -201,13 +201,24 @@ def _held(claim: Claim) -> tuple[Any, ...]:
     )
 
 
-def lock_claimed(db: Database, claim: Claim) -> dict[str, Any]:
-    """Lock the cluster's row until the unit of work ends and return it. Raises ClaimLost."""
-    rows = list(db.run(db.locking(tables.Cluster.select().where(*_held(claim))).dicts()))
+class Progress(NamedTuple):
+    """What a claimed cluster's row says of its looks: those that run and wait, and how the ones before ended."""
+
+    run_id: int | None
+    queued_run_id: int | None
+    timeouts: int
+    failures: int
+
+
+def lock_claimed(db: Database, claim: Claim) -> Progress:
+    """Lock the cluster's row until the unit of work ends. Raises ClaimLost."""
+    rows = db.locked_rows(
+        "SELECT run_id, queued_run_id, timeouts, failures FROM cluster WHERE id = ? AND claim = ? AND generation = ?",
+        (claim.cluster_id, claim.number, claim.generation),
+    )
     if not rows:
         raise ClaimLost(claim.cluster_name)
-    row: dict[str, Any] = rows[0]
-    return row
+    return Progress(*rows[0])
 
 
 def finish(db: Database, claim: Claim, result: RunResult, *, interval: int) -> None:
@@ -216,26 +227,28 @@ def finish(db: Database, claim: Claim, result: RunResult, *, interval: int) -> N
     A look that was asked for meanwhile is due at once, and so is one that had to give way. Done again, it changes
     nothing. Raises ClaimLost, and then records nothing: see `discard`.
     """
-    row = lock_claimed(db, claim)
-    if row["run_id"] != claim.run_id:
+    before = lock_claimed(db, claim)
+    if before.run_id != claim.run_id:
         # Stored already: the database went away before it could say so, and the look was stored once more.
         return
     now = db.now()
-    timeouts = row["timeouts"] + 1 if result.state.took_too_long else 0
-    again = row["queued_run_id"] is not None or result.state is RunState.GAVE_WAY
-    due_at = next_due(_identity(row), interval=interval, timeouts=timeouts, now=now)
-    changes: dict[str, Any] = {
-        "lease_until": None,
-        "run_id": None,
-        "due_at": now if again else due_at,
-        "timeouts": timeouts,
-        "last_run_id": claim.run_id,
-    }
-    if result.state is RunState.SUCCEEDED:
-        changes |= {"failures": 0, "last_success_id": claim.run_id, "last_success_at": now}
-    else:
-        changes["failures"] = row["failures"] + 1
-    db.run(tables.Cluster.update(**changes).where(tables.Cluster.id == claim.cluster_id))
+    timeouts = before.timeouts + 1 if result.state.took_too_long else 0
+    again = before.queued_run_id is not None or result.state is RunState.GAVE_WAY
+    due_at = now if again else next_due(_identity(claim.row), interval=interval, timeouts=timeouts, now=now)
+    good = result.state is RunState.SUCCEEDED
+    db.execute(
+        "UPDATE cluster SET lease_until = NULL, run_id = NULL, due_at = ?, timeouts = ?, failures = ?, last_run_id = ?,"
+        " last_success_id = coalesce(?, last_success_id), last_success_at = coalesce(?, last_success_at) WHERE id = ?",
+        (
+            due_at,
+            timeouts,
+            0 if good else before.failures + 1,
+            claim.run_id,
+            claim.run_id if good else None,
+            now if good else None,
+            claim.cluster_id,
+        ),
+    )
     end_run(db, claim.run_id, result, now)
 
 

@@ -150,6 +150,11 @@ class Database:
         """
         return query if self.is_sqlite else query.for_update(skip_locked=skip_locked)
 
+    def locked_rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """All rows of a query, as tuples, locked as `locking` does. For what every look does: making SQL from peewee's
+        expressions costs several times what SQLite then takes to run it."""
+        return self.rows(sql if self.is_sqlite else f"{sql} FOR UPDATE", parameters)
+
     def run(self, query: Any) -> Any:
         """Execute a peewee query here: rows of a SELECT, the new id of an INSERT, else the number of rows changed."""
         return query.execute(self.peewee)

@@ -14,12 +14,10 @@ _BATCH = 500
 
 def lock_source(db: Database, account_id: int, inventory_type: str, cluster_name: str) -> int | None:
     """Lock the source's row until the unit of work ends and return its id, None where nothing was reported yet."""
-    query = tables.Source.select(tables.Source.id).where(
-        tables.Source.account_id == account_id,
-        tables.Source.inventory_type == inventory_type,
-        tables.Source.cluster_name == cluster_name,
+    rows = db.locked_rows(
+        "SELECT id FROM source WHERE account_id = ? AND inventory_type = ? AND cluster_name = ?",
+        (account_id, inventory_type, cluster_name),
     )
-    rows = list(db.run(db.locking(query).tuples()))
     return rows[0][0] if rows else None
 
 
