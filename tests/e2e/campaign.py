@@ -7,83 +7,22 @@ exits with 1 if a look was doubled, or if, once it was quiet, one was lost or a 
 """
 
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
 from tests.bench.table import show
-from tests.e2e.replicas import database_now, figures, looks_of, query, replica_environment, wait_until_all_seen
-from tests.e2e.server import Server, running_server
-from tests.integration.postgres import RestartableServer, restartable_server
+from tests.e2e.faults import LEASE_SECONDS, faulty_fleet
+from tests.e2e.replicas import database_now, figures, looks_of, wait_until_all_seen
+from tests.integration.postgres import restartable_server
 
 SECONDS, CLUSTERS, REPLICAS = 120, 60, 3
-INTERVAL_SECONDS, LEASE_SECONDS = 6, 3
-CUT = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
-
-
-class Campaign:
-    """A fleet, and what is done to it."""
-
-    def __init__(self, stack: ExitStack, directory: Path, database: RestartableServer, url: str, count: int) -> None:
-        self._stack = stack
-        self._directory = directory
-        self._database = database
-        self._url = url
-        self.done: Counter[str] = Counter()
-        self.replicas = [self._start() for _ in range(count)]
-        for each in self.replicas:
-            each.wait_until_ready()
-
-    def _start(self) -> Server:
-        env = replica_environment(self._url, interval=INTERVAL_SECONDS, lease=LEASE_SECONDS)
-        directory = self._directory / f"replica-{time.monotonic_ns()}"
-        return self._stack.enter_context(running_server(directory, env=env, ready=False))
-
-    def add_clusters(self, count: int) -> None:
-        for number in range(count):
-            server = self.replicas[number % len(self.replicas)]
-            server.add(f"shop-{number}", f"churn.period-3s.seed-{number}.delay-500ms")
-        wait_until_all_seen(self._url, self.replicas)
-
-    def harm(self, chance: random.Random) -> None:
-        """One fault, and the time that it takes."""
-        faults: list[Callable[[random.Random], None]] = [self.kill, self.stop, self.cut, self.restart, self.crash]
-        fault = chance.choice(faults)
-        self.done[fault.__name__] += 1
-        fault(chance)
-
-    def kill(self, chance: random.Random) -> None:
-        number = chance.randrange(len(self.replicas))
-        self.replicas[number].process.kill()
-        self.replicas[number] = self._start()
-        self.replicas[number].wait_until_ready()
-
-    def stop(self, chance: random.Random) -> None:
-        process = chance.choice(self.replicas).process
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(LEASE_SECONDS + chance.uniform(0, 2))
-        process.send_signal(signal.SIGCONT)
-
-    def cut(self, _chance: random.Random) -> None:
-        query(self._url, CUT)
-
-    def restart(self, chance: random.Random, *, crash: bool = False) -> None:
-        self._database.stop(crash=crash)
-        time.sleep(chance.uniform(0, 2))
-        self._database.start()
-
-    def crash(self, chance: random.Random) -> None:
-        self.restart(chance, crash=True)
+INTERVAL_SECONDS = 6
 
 
 def main(seconds: int, clusters: int, count: int, seed: int) -> int:
@@ -92,14 +31,13 @@ def main(seconds: int, clusters: int, count: int, seed: int) -> int:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database = stack.enter_context(restartable_server())
-        url = stack.enter_context(database.server.fresh_database())
-        campaign = Campaign(stack, directory, database, url, count)
-        campaign.add_clusters(clusters)
+        fleet, url = stack.enter_context(faulty_fleet(directory, database, count=count, interval=INTERVAL_SECONDS))
+        for number in range(clusters):
+            fleet.add(f"shop-{number}", f"churn.period-3s.seed-{number}.delay-500ms")
+        wait_until_all_seen(url, fleet.replicas)
         since = database_now(url)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            campaign.harm(chance)
-            time.sleep(chance.uniform(0, 3))
+        with fleet.befallen(chance, pause_seconds=3):
+            time.sleep(seconds)
         time.sleep(2 * LEASE_SECONDS)
         quiet = database_now(url)
         time.sleep(3 * INTERVAL_SECONDS)
@@ -107,11 +45,11 @@ def main(seconds: int, clusters: int, count: int, seed: int) -> int:
         whole = figures(url, interval=INTERVAL_SECONDS, since=since, before=now)
         after = figures(url, interval=INTERVAL_SECONDS, since=quiet, before=now, patience=1)
         states = Counter(look.state for looks in looks_of(url).values() for look in looks)
-        unhealthy = [each.url for each in campaign.replicas if httpx.get(f"{each.url}/ready").status_code != 200]
+        unhealthy = [each.url for each in fleet.replicas if httpx.get(f"{each.url}/ready").status_code != 200]
     show(
         f"{clusters} clusters every {INTERVAL_SECONDS} s, {count} replicas, {seconds} s of faults, seed {seed}",
         [
-            ("faults", ", ".join(f"{name} {times}" for name, times in sorted(campaign.done.items()))),
+            ("faults", ", ".join(f"{name} {times}" for name, times in sorted(fleet.done.items()))),
             ("looks that counted", str(whole.looks)),
             ("by state", ", ".join(f"{state} {times}" for state, times in sorted(states.items()))),
             ("doubled", str(len(whole.doubled))),

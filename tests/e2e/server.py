@@ -20,41 +20,22 @@ T = TypeVar("T")
 PASSWORD = "a password for tests"
 CLUSTERS = "/v1/enterprise/inventories/clusters"
 INVENTORIES = "/v1/enterprise/inventories"
-START_DEADLINE_SECONDS = 30.0
 
 # A python3 that starts fast comes first: the stand-in is a script.
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
 
 
-class Server:
-    """A running service."""
+class Service:
+    """What one asks of a service by HTTP, of however many processes it is."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, data_dir: Path) -> None:
-        self.process = process
-        self.log = log
-        self.data_dir = data_dir
-        self.url = ""
-        self.http = httpx.Client()
+    patience_seconds = 30.0
 
-    @property
-    def output(self) -> str:
-        """Everything it printed so far."""
-        return self.log.read_text(errors="replace")
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
 
-    def events(self) -> list[dict[str, Any]]:
-        """What it logged, each line as its JSON says."""
-        # A line without its end is still being written.
-        lines = self.output.splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
-
-    def wait_until_ready(self) -> None:
-        """Return once the service answers, or fail with what it printed."""
-        self.url = until(self._url, process=self.process, seconds=START_DEADLINE_SECONDS, what=self.log)
-        self.http = httpx.Client(base_url=self.url, auth=("admin", PASSWORD), timeout=60)
-        until(lambda: self.http.get("/ready").status_code == 200 or None, process=self.process, what=self.log)
-
-    def _url(self) -> str | None:
-        return next((event["url"] for event in self.events() if event["event"] == "listening"), None)
+    def until(self, find: Callable[[], T | None]) -> T:
+        """What `find` finds, asked until it finds something."""
+        return until(find, seconds=self.patience_seconds)
 
     def add(self, name: str, scenario: str, **changes: Any) -> httpx.Response:
         """POST a cluster that the stand-in plays as `scenario` says."""
@@ -88,11 +69,46 @@ class Server:
             status = self.status(name)
             return status if status["health"] in wanted else None
 
-        return until(found, process=self.process, what=self.log)
+        return self.until(found)
 
     def wait_until_looking(self, name: str) -> None:
         """Return once somebody looks at the cluster."""
-        until(lambda: self.status(name)["running"] or None, process=self.process, what=self.log)
+        self.until(lambda: self.status(name)["running"] or None)
+
+
+class Server(Service):
+    """A service that is one running process."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, data_dir: Path) -> None:
+        super().__init__(httpx.Client())
+        self.process = process
+        self.log = log
+        self.data_dir = data_dir
+        self.url = ""
+
+    @property
+    def output(self) -> str:
+        """Everything it printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it logged, each line as its JSON says."""
+        # A line without its end is still being written.
+        lines = self.output.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def until(self, find: Callable[[], T | None]) -> T:
+        """What `find` finds; fails with what the process printed, and early when it ends."""
+        return until(find, seconds=self.patience_seconds, process=self.process, what=self.log)
+
+    def wait_until_ready(self) -> None:
+        """Return once the service answers, or fail with what it printed."""
+        self.url = self.until(self._url)
+        self.http = httpx.Client(base_url=self.url, auth=("admin", PASSWORD), timeout=60)
+        self.until(lambda: self.http.get("/ready").status_code == 200 or None)
+
+    def _url(self) -> str | None:
+        return next((event["url"] for event in self.events() if event["event"] == "listening"), None)
 
     def workdir_roots(self) -> list[str]:
         """The directories whose lock the process holds: see orchestrator.kai.workdir."""

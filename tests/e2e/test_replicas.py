@@ -21,6 +21,7 @@ from tests.e2e.replicas import (
     wait_until_all_seen,
 )
 from tests.e2e.server import CLUSTERS, Server, processes_in, running_server, until
+from tests.integration.conftest import postgres_or_skip
 from tests.integration.postgres import restartable_server
 
 pytestmark = pytest.mark.postgres
@@ -137,7 +138,7 @@ def was_refused(server: Server) -> bool:
 def test_the_database_may_be_restarted_under_load(tmp_path: Path) -> None:
     interval = 3
     with ExitStack() as stack:
-        database = stack.enter_context(restartable_server())
+        database = stack.enter_context(postgres_or_skip(restartable_server))
         url = stack.enter_context(database.server.fresh_database())
         env = replica_environment(url, interval=interval, lease=LEASE_SECONDS)
         servers = stack.enter_context(replicas(tmp_path, env))

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.integration.postgres import PostgresServer, PostgresUnavailableError, running_server
+
+T = TypeVar("T")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,16 +21,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.postgres)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One server for the tests of this process; without one they skip, or fail under REQUIRE_POSTGRES=1."""
+@contextlib.contextmanager
+def postgres_or_skip(start: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+    """A server that `start` starts; where there is none the test skips, or fails under REQUIRE_POSTGRES=1."""
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(running_server())
+            server = stack.enter_context(start())
         except PostgresUnavailableError as error:
             if os.environ.get("REQUIRE_POSTGRES") == "1":
                 pytest.fail(f"REQUIRE_POSTGRES=1, but {error}", pytrace=False)
             pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the tests of this process."""
+    with postgres_or_skip(running_server) as server:
         yield server
 
 

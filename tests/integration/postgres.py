@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -122,10 +123,13 @@ def restartable_server() -> Iterator[RestartableServer]:
     """Start a server, yield it, and stop it; raises as `running_server` does."""
     binaries = find_binaries()
     user = server_user()
-    with _directory(user) as directory:
+    # The server leaves with the thread that started it, and who restarts it may be a thread that ends before.
+    with _directory(user) as directory, ThreadPoolExecutor(1) as launcher:
         server = PostgresServer(port=_free_port(), user=SUPERUSER, password=secrets.token_hex(8))
         data = _initialise(binaries, directory, user, server.password)
-        restartable = RestartableServer(server, lambda: _serve(server, binaries, directory, data, user))
+        restartable = RestartableServer(
+            server, lambda: launcher.submit(_serve, server, binaries, directory, data, user).result()
+        )
         try:
             restartable.start()
             yield restartable
