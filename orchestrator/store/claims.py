@@ -63,10 +63,11 @@ def claim_due(
     interval: int,
     own_cluster: str | None = None,
 ) -> list[Claim]:
-    """Claim as many due clusters as there is room for, the longest due first, and begin their runs.
+    """Claim as many due clusters as there is room for, and begin their runs.
 
     One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. Those that answer go
-    first, then those that were never seen well, then the slow ones. `lease` and `interval` are in microseconds.
+    first, then those that were never seen well, then the slow ones; of each, those that somebody asked for, then the
+    longest due. `lease` and `interval` are in microseconds.
     `own_cluster` is the name of the cluster that this process runs in: one that was stored as another process's own
     can only be looked at from there.
     """
@@ -87,7 +88,8 @@ def _due_rows(db: Database, now: Instant, which: Any, limit: int) -> list[dict[s
     if limit <= 0:
         return []
     due_at = fn.coalesce(tables.Cluster.lease_until, tables.Cluster.due_at)
-    query = tables.Cluster.select().where(due_at <= now, which).order_by(due_at).limit(limit)
+    order = tables.Cluster.queued_run_id.is_null(), due_at
+    query = tables.Cluster.select().where(due_at <= now, which).order_by(*order).limit(limit)
     return list(db.run(db.locking(query, skip_locked=True).dicts()))
 
 

@@ -299,6 +299,16 @@ def test_look_that_is_asked_for_is_the_queued_run(fleet: Fleet, clock: Clock) ->
     assert claim.run_id == queued.id
 
 
+def test_looks_that_are_asked_for_come_before_those_that_wait_longer(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a", "b", "c")
+    for claim in fleet.claim():
+        fleet.finish(claim, TIMEOUT)
+    clock.advance(60 * MINUTE)
+    fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "b"))
+    (first,) = fleet.claim(Room(total=1, unproven=1, slow=1))
+    assert first.cluster_name == "b"
+
+
 def test_look_that_is_asked_for_during_another_follows_it(fleet: Fleet) -> None:
     fleet.add("a")
     [claim] = fleet.claim()
