@@ -17,6 +17,10 @@ from tests.integration.postgres import PostgresServer, find_binaries
 
 ROOT = Path(__file__).parents[2]
 
+# So long that no look begins by itself while a test counts them.
+INTERVAL_SECONDS = 86_400
+UNHURRIED = environment(ANCHORE_CATALOG_K8S_INVENTORY_REPORT_INTERVAL_SEC=str(INTERVAL_SECONDS))
+
 
 def copy(data_dir: Path, url: str) -> "subprocess.CompletedProcess[str]":
     """Run the command with the password where it belongs."""
@@ -56,7 +60,7 @@ def goes_on(server: Server, items: list[dict[str, Any]]) -> None:
 
 @pytest.mark.postgres
 def test_an_installation_moves_from_sqlite_to_postgresql(data_dir: Path, tmp_path: Path, postgres_url: str) -> None:
-    with running_server(data_dir) as server:
+    with running_server(data_dir, env=UNHURRIED) as server:
         items = filled(server)
         refused = copy(data_dir, postgres_url)
         assert (refused.returncode, refused.stdout) == (2, "")
@@ -71,9 +75,10 @@ def test_an_installation_moves_from_sqlite_to_postgresql(data_dir: Path, tmp_pat
     again = copy(data_dir, postgres_url)
     assert (again.returncode, again.stdout) == (2, "")
     assert "not empty" in again.stderr
-    env = environment(
-        ORCHESTRATOR_DATABASE_URL=postgres_url, ORCHESTRATOR_SEALING_KEYS_FILE=str(data_dir / "sealing.key")
-    )
+    env = UNHURRIED | {
+        "ORCHESTRATOR_DATABASE_URL": postgres_url,
+        "ORCHESTRATOR_SEALING_KEYS_FILE": str(data_dir / "sealing.key"),
+    }
     with running_server(tmp_path / "replica", env=env) as replica:
         goes_on(replica, items)
         # The number of the cluster that was deleted is not given again.
@@ -113,7 +118,7 @@ def test_a_backup_of_sqlite_is_restored_with_its_key(data_dir: Path, tmp_path: P
     """As README.md says: the copy is made while the service runs."""
     restored = tmp_path / "restored"
     restored.mkdir()
-    with running_server(data_dir) as server:
+    with running_server(data_dir, env=UNHURRIED) as server:
         items = filled(server)
         with (
             closing(sqlite3.connect(data_dir / "orchestrator.db")) as database,
@@ -124,7 +129,7 @@ def test_a_backup_of_sqlite_is_restored_with_its_key(data_dir: Path, tmp_path: P
         assert server.process.wait(20) == 2
         assert "put it back, or give the key" in server.output
     shutil.copy(data_dir / "sealing.key", restored)
-    with running_server(restored) as server:
+    with running_server(restored, env=UNHURRIED) as server:
         goes_on(server, items)
 
 
@@ -136,13 +141,13 @@ def test_a_backup_of_postgresql_is_restored_with_its_key(
     if not (tools / "pg_dump").exists():
         pytest.skip(f"NOT TESTED: a backup of PostgreSQL; there is no pg_dump in {tools}")
     dump = tmp_path / "backup.dump"
-    with running_server(tmp_path / "first", env=replica_environment(postgres_url, interval=300)) as server:
+    with running_server(tmp_path / "first", env=replica_environment(postgres_url, interval=INTERVAL_SECONDS)) as server:
         items = filled(server)
         subprocess.run([tools / "pg_dump", "--format=custom", f"--file={dump}", postgres_url], check=True)
     with postgres_server.fresh_database() as url:
         restore = [tools / "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={url}", dump]
         subprocess.run(restore, check=True)
-        env = replica_environment(url, interval=300)
+        env = replica_environment(url, interval=INTERVAL_SECONDS)
         with running_server(
             tmp_path / "wrong", env=env | {"ORCHESTRATOR_SEALING_KEYS": KEY[:-4] + "AQE="}, ready=False
         ) as wrong:
