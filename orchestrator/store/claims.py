@@ -65,11 +65,10 @@ def claim_due(
 ) -> list[Claim]:
     """Claim as many due clusters as there is room for, and begin their runs.
 
-    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. Those that answer go
-    first, then those that were never seen well, then the slow ones; of each, those that somebody asked for, then the
-    longest due. `lease` and `interval` are in microseconds.
-    `own_cluster` is the name of the cluster that this process runs in: one that was stored as another process's own
-    can only be looked at from there.
+    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. Looks that somebody asked
+    for go first, then the longest due; only that clusters never seen well let those that answer go before them for an
+    interval, and slow ones for two. `lease` and `interval` are in microseconds. `own_cluster` is the name of the
+    cluster that this process runs in: one that was stored as another process's own can only be looked at from there.
     """
     now = db.now()
     ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
@@ -77,11 +76,19 @@ def claim_due(
     )
     quick, seen = tables.Cluster.timeouts == 0, tables.Cluster.last_success_at.is_null(False)
     proven = _due_rows(db, now, ours & quick & seen, room.total)
-    left = min(room.total - len(proven), room.unproven)
-    new = _due_rows(db, now, ours & quick & ~seen, left)
-    slow = _due_rows(db, now, ours & ~quick, min(left - len(new), room.slow))
-    rows = proven + new + slow
+    new = _due_rows(db, now, ours & quick & ~seen, min(room.total, room.unproven))
+    slow = _due_rows(db, now, ours & ~quick, min(room.total, room.unproven, room.slow))
+    unproven = sorted(new + slow, key=lambda row: _turn(row, interval))[: room.unproven]
+    rows = sorted(proven + unproven, key=lambda row: _turn(row, interval))[: room.total]
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
+
+
+def _turn(row: dict[str, Any], interval: int) -> tuple[bool, Instant]:
+    """What due clusters are ordered by. Every wait ends: with more to do than slots, whoever always came last would
+    never be looked at."""
+    steps = 2 if row["timeouts"] else 1 if row["last_success_at"] is None else 0
+    due_at = row["due_at"] if row["lease_until"] is None else row["lease_until"]
+    return row["queued_run_id"] is None, due_at + steps * interval
 
 
 def _due_rows(db: Database, now: Instant, which: Any, limit: int) -> list[dict[str, Any]]:

@@ -138,6 +138,25 @@ def test_clusters_that_were_never_seen_well_take_only_their_share(fleet: Fleet, 
     assert fleet.claim(Room(total=6, unproven=0, slow=3)) == []
 
 
+def test_nobody_waits_for_ever_where_there_is_more_to_do_than_slots(fleet: Fleet, clock: Clock) -> None:
+    results = {"well-0": SUCCESS, "well-1": SUCCESS, "new": FAILURE, "slow": TIMEOUT}
+    fleet.add("well-0", "well-1", "slow")
+    for claim in fleet.claim():
+        fleet.finish(claim, results[claim.cluster_name])
+    fleet.add("new")
+    looked = []
+    for _ in range(20):
+        clock.advance(INTERVAL)
+        (claim,) = fleet.claim(Room.of(1))
+        looked.append(claim.cluster_name)
+        fleet.finish(claim, results[claim.cluster_name])
+    assert looked[0].startswith("well")
+    assert set(looked) == set(results)
+    clock.advance(INTERVAL)
+    fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "slow"))
+    assert fleet.claim(Room.of(1))[0].cluster_name == "slow"
+
+
 def test_cluster_that_gave_way_is_slow_and_due_at_once_with_all_its_time(fleet: Fleet, clock: Clock) -> None:
     fleet.add("a")
     fleet.finish(fleet.claim()[0], SUCCESS)
