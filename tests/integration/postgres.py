@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,12 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Start a server, yield it, and stop it.
+def running_server(files: Mapping[str, str] | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """Start a server with these files, by name, in its data directory and these settings; yield it, and stop it.
 
     Raises PostgresUnavailableError where no server is installed, or the one that is cannot be started.
     """
-    with restartable_server() as restartable:
+    with restartable_server(files, **settings) as restartable:
         yield restartable.server
 
 
@@ -119,16 +119,19 @@ class RestartableServer:
 
 
 @contextlib.contextmanager
-def restartable_server() -> Iterator[RestartableServer]:
-    """Start a server, yield it, and stop it; raises as `running_server` does."""
+def restartable_server(files: Mapping[str, str] | None = None, **settings: str) -> Iterator[RestartableServer]:
+    """Start a server, yield it, and stop it; takes and raises what `running_server` does."""
     binaries = find_binaries()
     user = server_user()
     # The server leaves with the thread that started it, and who restarts it may be a thread that ends before.
     with _directory(user) as directory, ThreadPoolExecutor(1) as launcher:
         server = PostgresServer(port=_free_port(), user=SUPERUSER, password=secrets.token_hex(8))
         data = _initialise(binaries, directory, user, server.password)
+        for name, content in (files or {}).items():
+            _put(data / name, content, user)
+        settings = SERVER_SETTINGS | settings
         restartable = RestartableServer(
-            server, lambda: launcher.submit(_serve, server, binaries, directory, data, user).result()
+            server, lambda: launcher.submit(_serve, server, binaries, data, user, settings).result()
         )
         try:
             restartable.start()
@@ -219,12 +222,21 @@ def _initialise(binaries: Path, directory: Path, user: pwd.struct_passwd | None,
     raise PostgresUnavailableError(f"{binaries}/initdb failed: {complaint.strip()[-1000:]}")
 
 
+def _put(path: Path, content: str, user: pwd.struct_passwd | None) -> None:
+    """Write a file that only the server can read; it takes no other for a key."""
+    path.write_text(content)
+    path.chmod(0o600)
+    if user:
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
 def _serve(
-    server: PostgresServer, binaries: Path, directory: Path, data: Path, user: pwd.struct_passwd | None
+    server: PostgresServer, binaries: Path, data: Path, user: pwd.struct_passwd | None, settings: Mapping[str, str]
 ) -> "subprocess.Popen[bytes]":
     """Start the server on its data and return its process once it answers."""
+    directory = data.parent
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(server.port)]
-    for name, value in SERVER_SETTINGS.items():
+    for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     if setpriv := shutil.which("setpriv"):
         # The server leaves with the test process, even if that is killed.
