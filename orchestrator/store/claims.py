@@ -6,9 +6,8 @@ lease, and only by the database's clock; what is written is guarded by the numbe
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
-
-from peewee import fn
 
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.instant import Instant
@@ -20,6 +19,17 @@ from orchestrator.store.clusters import open_config
 from orchestrator.store.database import Database
 from orchestrator.store.runs import end_run, insert_run, runs_by_id, start_run
 from orchestrator.store.sealing import Sealer
+
+_DUE_AT: Final = "coalesce(lease_until, due_at)"
+_PROVEN: Final = "timeouts = 0 AND last_success_at IS NOT NULL"
+_NEW: Final = "timeouts = 0 AND last_success_at IS NULL"
+_SLOW: Final = "timeouts > 0"
+_OURS: Final = "(credential_type <> ? OR cluster_name = ?)"
+_COLUMNS: Final = tuple(tables.Cluster._meta.columns)  # noqa: SLF001 - the one way that peewee has to ask a model
+
+
+def _ours(own_cluster: str | None) -> tuple[str, str]:
+    return CredentialType.SERVICE_ACCOUNT.value, own_cluster or ""
 
 
 class ClaimLost(Exception):
@@ -71,13 +81,10 @@ def claim_due(
     cluster that this process runs in: one that was stored as another process's own can only be looked at from there.
     """
     now = db.now()
-    ours = (tables.Cluster.credential_type != CredentialType.SERVICE_ACCOUNT.value) | (
-        tables.Cluster.cluster_name == (own_cluster or "")
-    )
-    quick, seen = tables.Cluster.timeouts == 0, tables.Cluster.last_success_at.is_null(False)
-    proven = _due_rows(db, now, ours & quick & seen, room.total)
-    new = _due_rows(db, now, ours & quick & ~seen, min(room.total, room.unproven))
-    slow = _due_rows(db, now, ours & ~quick, min(room.total, room.unproven, room.slow))
+    due = partial(_due_rows, db, now, own_cluster)
+    proven = due(_PROVEN, room.total)
+    new = due(_NEW, min(room.total, room.unproven))
+    slow = due(_SLOW, min(room.total, room.unproven, room.slow))
     unproven = sorted(new + slow, key=lambda row: _turn(row, interval))[: room.unproven]
     rows = sorted(proven + unproven, key=lambda row: _turn(row, interval))[: room.total]
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
@@ -91,13 +98,16 @@ def _turn(row: dict[str, Any], interval: int) -> tuple[bool, Instant]:
     return row["queued_run_id"] is None, due_at + steps * interval
 
 
-def _due_rows(db: Database, now: Instant, which: Any, limit: int) -> list[dict[str, Any]]:
+def _due_rows(db: Database, now: Instant, own_cluster: str | None, which: str, limit: int) -> list[dict[str, Any]]:
     if limit <= 0:
         return []
-    due_at = fn.coalesce(tables.Cluster.lease_until, tables.Cluster.due_at)
-    order = tables.Cluster.queued_run_id.is_null(), due_at
-    query = tables.Cluster.select().where(due_at <= now, which).order_by(*order).limit(limit)
-    return list(db.run(db.locking(query, skip_locked=True).dicts()))
+    rows = db.locked_rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM cluster WHERE {_OURS} AND {which} AND {_DUE_AT} <= ?"
+        f" ORDER BY queued_run_id IS NULL, {_DUE_AT} LIMIT ?",
+        (*_ours(own_cluster), now, limit),
+        skip_locked=True,
+    )
+    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
 
 def _claim(db: Database, row: dict[str, Any], *, now: Instant, lease: int, interval: int) -> Claim:
@@ -148,24 +158,16 @@ def next_due_at(db: Database, room: Room, *, own_cluster: str | None = None) -> 
     if not room.total:
         return None
     rows = db.rows(
-        f"SELECT coalesce(lease_until, due_at) FROM cluster WHERE {_OURS} AND {_served(room)} "
-        "ORDER BY coalesce(lease_until, due_at) LIMIT 1",
+        f"SELECT {_DUE_AT} FROM cluster WHERE {_OURS} AND ({_served(room)}) ORDER BY {_DUE_AT} LIMIT 1",
         _ours(own_cluster),
     )
     return int(rows[0][0]) if rows else None
 
 
-_OURS: Final = "(credential_type <> ? OR cluster_name = ?)"
-
-
-def _ours(own_cluster: str | None) -> tuple[str, str]:
-    return CredentialType.SERVICE_ACCOUNT.value, own_cluster or ""
-
-
 def _served(room: Room) -> str:
     if room.for_slow:
         return "true"
-    return "timeouts = 0" if room.for_unproven else "timeouts = 0 AND last_success_at IS NOT NULL"
+    return f"{_PROVEN} OR {_NEW}" if room.for_unproven else _PROVEN
 
 
 def count_waiting(db: Database, room: Room, *, since: Instant, most: int, own_cluster: str | None = None) -> int:
@@ -173,10 +175,10 @@ def count_waiting(db: Database, room: Room, *, since: Instant, most: int, own_cl
 
     Those that were never seen well count only where another slot would help them: where `room` has one for such.
     """
-    seen = "true" if room.unproven else "last_success_at IS NOT NULL"
+    helped = f"{_PROVEN} OR {_NEW}" if room.unproven else _PROVEN
     row = db.one(
-        f"SELECT count(*) FROM (SELECT 1 FROM cluster WHERE {_OURS} AND timeouts = 0 AND {seen}"
-        " AND coalesce(lease_until, due_at) <= ? LIMIT ?) AS waiting",
+        f"SELECT count(*) FROM (SELECT 1 FROM cluster WHERE {_OURS} AND ({helped}) AND {_DUE_AT} <= ? LIMIT ?)"
+        " AS waiting",
         (*_ours(own_cluster), since, most),
     )
     return int(row[0])

@@ -143,17 +143,18 @@ class Database:
     def _placeholders(self, sql: str) -> str:
         return sql if self.is_sqlite else sql.replace("?", "%s")
 
-    def locking(self, query: Any, *, skip_locked: bool = False) -> Any:
-        """A peewee SELECT that locks its rows until the unit ends, passing over rows that others hold if asked to.
+    def locking(self, query: Any) -> Any:
+        """A peewee SELECT that locks its rows until the unit ends.
 
         SQLite needs no such locks: in its IMMEDIATE transactions there is no other writer.
         """
-        return query if self.is_sqlite else query.for_update(skip_locked=skip_locked)
+        return query if self.is_sqlite else query.for_update()
 
-    def locked_rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    def locked_rows(self, sql: str, parameters: Sequence[Any], *, skip_locked: bool = False) -> list[Any]:
         """All rows of a query, as tuples, locked as `locking` does. For what every look does: making SQL from peewee's
         expressions costs several times what SQLite then takes to run it."""
-        return self.rows(sql if self.is_sqlite else f"{sql} FOR UPDATE", parameters)
+        lock = "" if self.is_sqlite else " FOR UPDATE SKIP LOCKED" if skip_locked else " FOR UPDATE"
+        return self.rows(sql + lock, parameters)
 
     def run(self, query: Any) -> Any:
         """Execute a peewee query here: rows of a SELECT, the new id of an INSERT, else the number of rows changed."""
