@@ -84,7 +84,23 @@ def _option(
     return Field(default, description=meaning, json_schema_extra=names, **limits)
 
 
-DATABASE_PARTS: Final = ("db_host", "db_port", "db_name", "db_user", "db_password")
+def _null(value: object) -> object:
+    """Enterprise's chart sets variables that say nothing to the word `null`."""
+    return None if value == "null" else value
+
+
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+DATABASE_PARTS: Final = (
+    "db_host",
+    "db_port",
+    "db_name",
+    "db_user",
+    "db_password",
+    "db_ssl",
+    "db_ssl_mode",
+    "db_ssl_root_cert",
+)
 
 
 def _default_database(values: dict[str, Any]) -> SecretStr:
@@ -97,7 +113,18 @@ def _default_database(values: dict[str, Any]) -> SecretStr:
     who = quote(values["db_user"], safe="")
     if values["db_password"] is not None:
         who += ":" + quote(values["db_password"].get_secret_value(), safe="")
-    return SecretStr(f"postgresql://{who}@{place}:{values['db_port']}/{quote(values['db_name'], safe='')}")
+    name = quote(values["db_name"], safe="")
+    return SecretStr(f"postgresql://{who}@{place}:{values['db_port']}/{name}{_tls_parameters(values)}")
+
+
+def _tls_parameters(values: dict[str, Any]) -> str:
+    """What the URL says of TLS. Enterprise's chart sets mode and certificate also where `db_ssl` is false: they count
+    for nothing then. Where nothing is said, libpq's own variables hold."""
+    mode, root = values["db_ssl_mode"], values["db_ssl_root_cert"]
+    if values["db_ssl"] is False or not (values["db_ssl"] or mode or root):
+        return ""
+    given = {"sslmode": mode or ("verify-full" if root else "require"), "sslrootcert": root and str(root)}
+    return "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in given.items() if value)
 
 
 class Settings(BaseModel):
@@ -129,13 +156,29 @@ class Settings(BaseModel):
         shown="`./data`",
     )
     db_host: str | None = _option(
-        None, "host of a PostgreSQL server; with the next four, instead of a URL", env="ANCHORE_DB_HOST", shown=""
+        None, "host of a PostgreSQL server; with those that follow, instead of a URL", env="ANCHORE_DB_HOST", shown=""
     )
     db_port: int = _option(5432, "its port", env="ANCHORE_DB_PORT", ge=1, le=65535)
     db_name: str = _option("postgres", "name of the database there", env="ANCHORE_DB_NAME")
     db_user: str = _option("postgres", "user to connect as", env="ANCHORE_DB_USER")
     db_password: SecretStr | None = _option(
         None, "that user's password", env="ANCHORE_DB_PASSWORD", shown="", secret=True
+    )
+    db_ssl: Annotated[bool | None, BeforeValidator(_null)] = _option(
+        None,
+        "`true`: connect with TLS or not at all; `false`: the next two count for nothing",
+        env="ANCHORE_DB_SSL",
+        shown="",
+    )
+    db_ssl_mode: Annotated[SslMode | None, BeforeValidator(_null)] = _option(
+        None,
+        "what is checked then: `require` nothing, `verify-ca` who signed the server's certificate, `verify-full` also "
+        "its name",
+        env="ANCHORE_DB_SSL_MODE",
+        shown="`verify-full` with the next, else `require`",
+    )
+    db_ssl_root_cert: Annotated[Path | None, BeforeValidator(_null)] = _option(
+        None, "file with the CA's certificate (PEM) that it is checked by", env="ANCHORE_DB_SSL_ROOT_CERT", shown=""
     )
     database_url: SecretStr = _option(
         _default_database,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from orchestrator.config_file import SettingsError
 from orchestrator.model.network import DEFAULT_DENIED
 from orchestrator.model.retention import Retention
-from orchestrator.settings import Option, Settings, options
+from orchestrator.settings import DATABASE_PARTS, Option, Settings, options
 from orchestrator.settings_loader import load_settings
 
 CANARY = "c4nary-secret"
@@ -66,7 +66,7 @@ PARTNERS = {
         "ORCHESTRATOR_TLS_CERTIFICATE_FILE": "certificate.pem",
     },
     "role": {"ANCHORE_DB_HOST": "db"},
-    **{field: {"ANCHORE_DB_HOST": "db"} for field in ("db_port", "db_name", "db_user", "db_password")},
+    **{field: {"ANCHORE_DB_HOST": "db"} for field in DATABASE_PARTS[1:]},
 }
 """What has to be set for an option to mean something."""
 
@@ -87,6 +87,8 @@ def test_every_option_is_read_from_its_variable_and_its_place(tmp_path: Path, op
         "env_file": str(env_file),
         "role": "api",
         "image_ingest_overwrite": "true",
+        "db_ssl": "true",
+        "db_ssl_mode": "require",
     }
     partners = PARTNERS.get(option.field, {})
     value = samples.get(option.field, "4321")
@@ -499,6 +501,29 @@ def test_the_password_of_a_database_is_never_shown() -> None:
     settings = loaded({"ANCHORE_DB_HOST": "db", "ANCHORE_DB_PASSWORD": CANARY})
     assert CANARY in settings.database_url.get_secret_value()
     assert CANARY not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    ("ssl", "mode", "root", "parameters"),
+    [
+        ("", "", "", ""),
+        ("true", "", "", "?sslmode=require"),
+        ("true", "verify-full", "/etc/a ca.pem", "?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20ca.pem"),
+        ("true", "verify-ca", "null", "?sslmode=verify-ca"),
+        ("true", "null", "/ca.pem", "?sslmode=verify-full&sslrootcert=%2Fca.pem"),
+        # Whoever only says how is taken at their word,
+        ("", "verify-full", "", "?sslmode=verify-full"),
+        ("", "", "/ca.pem", "?sslmode=verify-full&sslrootcert=%2Fca.pem"),
+        # but Enterprise's chart says it also where there is to be none.
+        ("false", "verify-full", "/ca.pem", ""),
+        ("False", "verify-full", "null", ""),
+        ("null", "null", "null", ""),
+    ],
+)
+def test_parts_say_whether_the_database_is_connected_to_by_tls(ssl: str, mode: str, root: str, parameters: str) -> None:
+    said = {"ANCHORE_DB_SSL": ssl, "ANCHORE_DB_SSL_MODE": mode, "ANCHORE_DB_SSL_ROOT_CERT": root}
+    url = loaded({"ANCHORE_DB_HOST": "db"} | said).database_url.get_secret_value()
+    assert url == f"postgresql://postgres@db:5432/postgres{parameters}"
 
 
 @pytest.mark.parametrize("other", ["ANCHORE_DB_HOST", "ANCHORE_DB_PASSWORD", "ANCHORE_DB_PASSWORD_FILE"])

@@ -109,18 +109,36 @@ def test_a_client_certificate_stands_for_a_password(site: Site, url: str) -> Non
     refusal(certified + others, site.server)
 
 
+def parts_of(url: str, server: PostgresServer) -> dict[str, str]:
+    """The variables that say the same as the URL."""
+    return {
+        "ANCHORE_DB_HOST": "127.0.0.1",
+        "ANCHORE_DB_PORT": str(server.port),
+        "ANCHORE_DB_NAME": url.rpartition("/")[2],
+        "ANCHORE_DB_USER": server.user,
+        "ANCHORE_DB_PASSWORD": server.password,
+    }
+
+
+def url_from(variables: dict[str, str]) -> str:
+    return load_settings(variables, {})[0].database_url.get_secret_value()
+
+
+def test_enterprises_variables_say_whom_to_trust(site: Site, url: str) -> None:
+    parts = parts_of(url, site.server) | {"ANCHORE_DB_SSL": "true"}
+    trusting = {"ANCHORE_DB_SSL_ROOT_CERT": str(site.certificate)}
+    assert how_connected(url_from(parts | trusting))[0]
+    strange = {"ANCHORE_DB_SSL_ROOT_CERT": str(site.stranger.certificate)}
+    assert "certificate verify failed" in refusal(url_from(parts | strange), site.server)
+    disabled = {"ANCHORE_DB_SSL_MODE": "disable"}
+    assert "no pg_hba.conf entry" in refusal(url_from(parts | trusting | disabled), site.server)
+
+
 def test_libpqs_own_variables_hold_where_the_url_is_given_in_parts(
     site: Site, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As deploy/README.md says."""
-    parts = {
-        "ANCHORE_DB_HOST": "127.0.0.1",
-        "ANCHORE_DB_PORT": str(site.server.port),
-        "ANCHORE_DB_NAME": url.rpartition("/")[2],
-        "ANCHORE_DB_USER": site.server.user,
-        "ANCHORE_DB_PASSWORD": site.server.password,
-    }
-    made = load_settings(parts, {})[0].database_url.get_secret_value()
+    made = url_from(parts_of(url, site.server))
     monkeypatch.setenv("PGSSLROOTCERT", str(site.certificate))
     monkeypatch.setenv("PGSSLMODE", "disable")
     assert "no pg_hba.conf entry" in refusal(made, site.server)
