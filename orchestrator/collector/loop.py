@@ -160,7 +160,7 @@ class CollectorLoop:
         waiting, usual = await self._ledger.crowd(
             [each.claim for each in replaceable], room, late_seconds=self._pace.late_seconds
         )
-        giving_way = sum(each.give_way.is_set() for each in replaceable)
+        giving_way = sum(each.give_way.is_set() for each in self._running.values())
         now = self._clock()
         occupied = [
             Occupied(each.claim.run_id, now - each.begun, usual[each.claim.run_id])

@@ -195,21 +195,19 @@ def usual_durations(db: Database, claims: Sequence[Claim]) -> dict[int, int]:
 
 
 def renew(db: Database, claims: Sequence[Claim], *, lease: int) -> set[int]:
-    """Prolong the leases and return the runs that may go on; the others lost their claim, or their config changed."""
+    """Prolong the leases and return the runs that may go on; the others have ended, lost their claim, or their config
+    changed."""
     until = db.now() + lease
-    return {
-        claim.run_id
-        for claim in sorted(claims, key=lambda each: each.cluster_id)
-        if db.run(tables.Cluster.update(lease_until=until).where(*_held(claim))) == 1
-    }
-
-
-def _held(claim: Claim) -> tuple[Any, ...]:
-    return (
-        tables.Cluster.id == claim.cluster_id,
-        tables.Cluster.claim == claim.number,
-        tables.Cluster.generation == claim.generation,
-    )
+    held = set()
+    for claim in sorted(claims, key=lambda each: each.cluster_id):
+        # The run is part of it: a look that is being stored just now must not leave a lease behind.
+        renewed = db.execute(
+            "UPDATE cluster SET lease_until = ? WHERE id = ? AND claim = ? AND generation = ? AND run_id = ?",
+            (until, claim.cluster_id, claim.number, claim.generation, claim.run_id),
+        )
+        if renewed.rowcount == 1:
+            held.add(claim.run_id)
+    return held
 
 
 class Progress(NamedTuple):

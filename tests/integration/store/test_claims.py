@@ -242,6 +242,15 @@ def test_renewed_lease_keeps_others_away(fleet: Fleet, clock: Clock) -> None:
         assert fleet.claim() == []
 
 
+def test_renewal_that_comes_when_the_look_was_stored_leaves_no_lease(fleet: Fleet) -> None:
+    fleet.add("a")
+    [claim] = fleet.claim()
+    fleet.finish(claim, SUCCESS)
+    assert fleet.db.writing(lambda: claims.renew(fleet.db, [claim], lease=LEASE)) == set()
+    fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "a"))
+    assert [each.cluster_name for each in fleet.claim()] == ["a"]
+
+
 def test_lost_lease_is_taken_over_and_the_older_result_refused(fleet: Fleet, clock: Clock) -> None:
     fleet.add("a")
     [stuck] = fleet.claim()

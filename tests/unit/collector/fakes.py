@@ -88,7 +88,7 @@ class FakeLedger:
 
 class FakeLooker:
     """Looks that last until they are released or, unless they are `stubborn`, have to give way; or that raise what
-    `errors` holds for them."""
+    `errors` holds for them. Those in `slow_to_store` give way, and hold their slot until they are released."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once
@@ -98,6 +98,7 @@ class FakeLooker:
         self.most = 0
         self.looked: list[int] = []
         self.stubborn: set[int] = set()
+        self.slow_to_store: set[int] = set()
         self.gave_way: list[int] = []
         self.failed: list[tuple[int, str]] = []
         self.discarded: list[int] = []
@@ -119,6 +120,9 @@ class FakeLooker:
                 await self._released_or(give_way, claim.run_id)
             if give_way.is_set():
                 self.gave_way.append(claim.run_id)
+                if claim.run_id in self.slow_to_store:
+                    end_renewal()
+                    await self._released[claim.run_id].wait()
                 return
             self.looked.append(claim.run_id)
         finally:

@@ -102,6 +102,15 @@ async def test_one_that_waits_makes_one_give_way_also_while_that_takes_its_time_
         assert looker.looking == {1, 2, 3, 4}
         looker.release(1)
         await until(lambda: looker.looking == {2, 3, 4, 5})
+        # 2 is the next to give way. That it did takes its time to be stored: its slot is being freed all the same.
+        looker.slow_to_store.add(2)
+        ledger.due.append(make_claim(6))
+        await until(lambda: looker.gave_way == [1, 2])
+        turns = ledger.calls
+        await until(lambda: ledger.calls > turns + 10)
+        assert looker.gave_way == [1, 2]
+        looker.release(2)
+        await until(lambda: looker.looking == {3, 4, 5, 6})
 
 
 async def test_no_look_gives_way_while_nobody_waits_for_its_slot() -> None:
