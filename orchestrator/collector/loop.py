@@ -154,21 +154,22 @@ class CollectorLoop:
 
     async def _make_room(self, room: Room) -> None:
         """Where clusters wait for too long, let as many looks give way, if any take far longer than they used to."""
-        replaceable = [each for each in self._running.values() if each.replaceable]
+        replaceable = {each.claim.run_id: each for each in self._running.values() if each.replaceable}
         if not replaceable:
             return
-        waiting, usual = await self._ledger.crowd(
-            [each.claim for each in replaceable], room, late_seconds=self._pace.late_seconds
-        )
+        # Counted before the database is asked: a look that ends meanwhile may be the one that somebody waited for.
         giving_way = sum(each.give_way.is_set() for each in self._running.values())
+        waiting, usual = await self._ledger.crowd(
+            [each.claim for each in replaceable.values()], room, late_seconds=self._pace.late_seconds
+        )
         now = self._clock()
         occupied = [
-            Occupied(each.claim.run_id, now - each.begun, usual[each.claim.run_id])
-            for each in replaceable
-            if each.claim.run_id in usual and not each.give_way.is_set()
+            Occupied(run_id, now - each.begun, usual[run_id])
+            for run_id, each in replaceable.items()
+            if run_id in usual and not each.give_way.is_set()
         ]
         for run_id in to_give_way(occupied, waiting - giving_way):
-            self._running[run_id].give_way.set()
+            replaceable[run_id].give_way.set()
 
     async def _attend(self, running: _Running) -> None:
         """See one look through. A look cut short by the end of the loop stays listed, to be given back."""

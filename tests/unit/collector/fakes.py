@@ -1,6 +1,6 @@
 """A ledger and a looker in memory, so that the loop's own rules are tested without database and children."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -33,6 +33,7 @@ class FakeLedger:
         self.due = list(due)
         self.lost: set[int] = set()
         self.usual: dict[int, float] = {}
+        self.while_counting: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
         self.away = False
         self.broken: Exception | None = None
         self.calls = 0
@@ -67,8 +68,9 @@ class FakeLedger:
         return 0.0 if served else None
 
     async def crowd(self, held: Sequence[Claim], room: Room, *, late_seconds: float) -> tuple[int, dict[int, float]]:
-        await self._call()
         waiting = [each for each in self.due if not each.slow]
+        await self._call()
+        await self.while_counting()
         return len(waiting), {each.run_id: self.usual[each.run_id] for each in held if each.run_id in self.usual}
 
     async def renew(self, held: Sequence[Claim]) -> set[int]:

@@ -113,6 +113,47 @@ async def test_one_that_waits_makes_one_give_way_also_while_that_takes_its_time_
         await until(lambda: looker.looking == {3, 4, 5, 6})
 
 
+async def test_looks_that_end_while_those_that_wait_are_counted_make_no_other_give_way() -> None:
+    now = 0.0
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 5)]), FakeLooker()
+    ledger.usual = dict.fromkeys(range(1, 5), 1.0)
+    looker.slow_to_store.add(1)
+
+    async def let_it_end() -> None:
+        if looker.gave_way:
+            looker.release(1)
+            await until(lambda: 1 not in looker.looking)
+            await anyio.sleep(0.05)
+
+    ledger.while_counting = let_it_end
+    async with running(make_loop(ledger, looker, clock=lambda: now)):
+        await until(lambda: looker.looking == {1, 2, 3, 4})
+        now = 60.0
+        ledger.due.append(make_claim(5))
+        await until(lambda: looker.looking == {2, 3, 4, 5})
+        assert looker.gave_way == [1]
+
+
+async def test_a_look_may_end_by_itself_before_it_is_told_to_give_way() -> None:
+    now = 0.0
+    ledger, looker = FakeLedger([make_claim(number) for number in range(1, 5)]), FakeLooker()
+    ledger.usual = dict.fromkeys(range(1, 5), 1.0)
+
+    async def let_it_end() -> None:
+        looker.release(1)
+        await until(lambda: looker.looked == [1])
+        await anyio.sleep(0.05)
+
+    ledger.while_counting = let_it_end
+    loop = make_loop(ledger, looker, clock=lambda: now)
+    async with running(loop):
+        await until(lambda: looker.looking == {1, 2, 3, 4})
+        now = 60.0
+        ledger.due.append(make_claim(5))
+        await until(lambda: 5 in looker.looking)
+        assert loop.alive()
+
+
 async def test_no_look_gives_way_while_nobody_waits_for_its_slot() -> None:
     now = 0.0
     looks = [make_claim(1), make_claim(2, timeouts=1), make_claim(3, proven=False), make_claim(4)]
