@@ -6,7 +6,6 @@ lease, and only by the database's clock; what is written is guarded by the numbe
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from orchestrator.model.cluster import ClusterConfig, CredentialType
@@ -25,6 +24,8 @@ _PROVEN: Final = "timeouts = 0 AND last_success_at IS NOT NULL"
 _NEW: Final = "timeouts = 0 AND last_success_at IS NULL"
 _SLOW: Final = "timeouts > 0"
 _OURS: Final = "(credential_type <> ? OR cluster_name = ?)"
+# Two hours at the defaults: longer than a slow cluster waits for its turn, and yet not for ever.
+_ASKED_FOR_INTERVALS: Final = 24
 _COLUMNS: Final = tuple(tables.Cluster._meta.columns)  # noqa: SLF001 - the one way that peewee has to ask a model
 
 
@@ -75,13 +76,25 @@ def claim_due(
 ) -> list[Claim]:
     """Claim as many due clusters as there is room for, and begin their runs.
 
-    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. Looks that somebody asked
-    for go first, then the longest due; only that clusters never seen well let those that answer go before them for an
-    interval, and slow ones for two. `lease` and `interval` are in microseconds. `own_cluster` is the name of the
-    cluster that this process runs in: one that was stored as another process's own can only be looked at from there.
+    One that is being looked at is due when its lease ends: whoever holds it is gone or stuck. The longest due go first;
+    only that clusters never seen well let those that answer go before them for an interval, slow ones for two, and
+    that a look which somebody asked for has a head start of 24. `lease` and `interval` are in microseconds.
+    `own_cluster` is the name of the cluster that this process runs in: one that was stored as another process's own
+    can only be looked at from there.
     """
     now = db.now()
-    due = partial(_due_rows, db, now, own_cluster)
+
+    def due(which: str, limit: int) -> list[dict[str, Any]]:
+        if limit <= 0:
+            return []
+        rows = db.locked_rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM cluster WHERE {_OURS} AND {which} AND {_DUE_AT} <= ?"
+            f" ORDER BY {_DUE_AT} - CASE WHEN queued_run_id IS NULL THEN 0 ELSE ? END LIMIT ?",
+            (*_ours(own_cluster), now, _ASKED_FOR_INTERVALS * interval, limit),
+            skip_locked=True,
+        )
+        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+
     proven = due(_PROVEN, room.total)
     new = due(_NEW, min(room.total, room.unproven))
     slow = due(_SLOW, min(room.total, room.unproven, room.slow))
@@ -90,24 +103,14 @@ def claim_due(
     return [_claim(db, row, now=now, lease=lease, interval=interval) for row in rows]
 
 
-def _turn(row: dict[str, Any], interval: int) -> tuple[bool, Instant]:
+def _turn(row: dict[str, Any], interval: int) -> Instant:
     """What due clusters are ordered by. Every wait ends: with more to do than slots, whoever always came last would
     never be looked at."""
-    steps = 2 if row["timeouts"] else 1 if row["last_success_at"] is None else 0
-    due_at = row["due_at"] if row["lease_until"] is None else row["lease_until"]
-    return row["queued_run_id"] is None, due_at + steps * interval
-
-
-def _due_rows(db: Database, now: Instant, own_cluster: str | None, which: str, limit: int) -> list[dict[str, Any]]:
-    if limit <= 0:
-        return []
-    rows = db.locked_rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM cluster WHERE {_OURS} AND {which} AND {_DUE_AT} <= ?"
-        f" ORDER BY queued_run_id IS NULL, {_DUE_AT} LIMIT ?",
-        (*_ours(own_cluster), now, limit),
-        skip_locked=True,
-    )
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    intervals = 2 if row["timeouts"] else 1 if row["last_success_at"] is None else 0
+    if row["queued_run_id"] is not None:
+        intervals -= _ASKED_FOR_INTERVALS
+    due_at: Instant = row["due_at"] if row["lease_until"] is None else row["lease_until"]
+    return due_at + intervals * interval
 
 
 def _claim(db: Database, row: dict[str, Any], *, now: Instant, lease: int, interval: int) -> Claim:

@@ -337,6 +337,21 @@ def test_looks_that_are_asked_for_come_before_those_that_wait_longer(fleet: Flee
     assert first.cluster_name == "b"
 
 
+def test_looks_that_are_asked_for_again_and_again_leave_others_their_turn(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a", "b")
+    for claim in fleet.claim():
+        fleet.finish(claim, SUCCESS)
+    looked = []
+    for _ in range(30):
+        clock.advance(INTERVAL)
+        fleet.db.writing(lambda: clusters.request_look(fleet.db, fleet.account_id, "b"))
+        (claim,) = fleet.claim(Room.of(1))
+        looked.append(claim.cluster_name)
+        fleet.finish(claim, SUCCESS)
+    assert looked[0] == "b"
+    assert set(looked) == {"a", "b"}
+
+
 def test_look_that_is_asked_for_during_another_follows_it(fleet: Fleet) -> None:
     fleet.add("a")
     [claim] = fleet.claim()
