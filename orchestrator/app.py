@@ -52,7 +52,7 @@ from orchestrator.store.accounts import ensure_account
 from orchestrator.store.claims import hasten, release_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
 from orchestrator.store.ingest import IngestRules
-from orchestrator.store.postgres import UnusableUrl
+from orchestrator.store.postgres import UnusableDatabase, UnusableUrl
 from orchestrator.store.sealing import Sealer, SealingKeyError, open_sealer
 from orchestrator.store.sweep import SweepRules
 from orchestrator.tls import ServerTls
@@ -72,6 +72,7 @@ _REFUSALS: Final = (
     StartRefused,
     NotInKubernetes,
     UnusableUrl,
+    UnusableDatabase,
     SchemaMismatch,
     SealingKeyError,
     UnusablePassword,
@@ -99,7 +100,7 @@ def run(settings: Settings, *, demo: bool, warnings: list[str]) -> int:
         sys.stderr.write(f"cannot start: {error}\n")
         return EXIT_USAGE
     except DatabaseUnavailable as error:
-        sys.stderr.write(f"the database does not answer: {error}\n")
+        sys.stderr.write(f"the database cannot be used: {error}\n")
         return EXIT_FAILED
 
 
@@ -177,7 +178,7 @@ def _migrate(db: Database) -> None:
         except DatabaseUnavailable as error:
             if time.monotonic() >= deadline:
                 raise
-            _log.warning("the database does not answer yet", error=str(error))
+            _log.warning("the database cannot be used yet; waiting for it", error=str(error))
             time.sleep(1)
         else:
             if applied:

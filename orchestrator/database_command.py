@@ -16,7 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.settings_loader import load_settings
 from orchestrator.store.copying import CopyRefused, copy_all
 from orchestrator.store.database import Database, DatabaseUnavailable, SchemaMismatch
-from orchestrator.store.postgres import UnusableUrl
+from orchestrator.store.postgres import UnusableDatabase, UnusableUrl
 
 _EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2
@@ -49,11 +49,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings, _ = load_settings(os.environ, arguments)
         counts = _copy(settings, target)
-    except (SettingsError, StartRefused, SchemaMismatch, CopyRefused, UnusableUrl) as error:
+    except (SettingsError, StartRefused, SchemaMismatch, CopyRefused, UnusableUrl, UnusableDatabase) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return _EXIT_USAGE
     except DatabaseUnavailable as error:
-        print(f"a database does not answer, and nothing was copied: {error}", file=sys.stderr)  # noqa: T201
+        print(f"a database cannot be used, and nothing was copied: {error}", file=sys.stderr)  # noqa: T201
         return _EXIT_FAILED
     sys.stdout.write(_summary(settings, counts))
     return 0

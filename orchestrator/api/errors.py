@@ -135,7 +135,9 @@ KNOWN_REFUSALS: Final[Mapping[type[Exception], ApiError]] = {
     TooManySignIns: unavailable(
         "too_many_sign_ins", "Too many passwords wait to be checked: try again in a moment", retry_seconds=1
     ),
-    DatabaseUnavailable: unavailable("database_unavailable", "The database does not answer: try again in a moment"),
+    DatabaseUnavailable: unavailable(
+        "database_unavailable", "The database cannot be used just now: try again in a moment"
+    ),
 }
 """What the exceptions of the catalog come to, whichever operation they come through."""
 

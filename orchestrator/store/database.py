@@ -14,7 +14,14 @@ from playhouse.pool import PooledSqliteDatabase
 from pydantic import SecretStr
 
 from orchestrator.model.instant import MICROSECOND, SECOND, Instant
-from orchestrator.store.postgres import READ_ONLY, Postgres, UnusableUrl, is_away
+from orchestrator.store.postgres import (
+    READ_ONLY,
+    Postgres,
+    UnusableUrl,
+    check_encoding,
+    is_away,
+    why_unusable,
+)
 
 T = TypeVar("T")
 
@@ -168,12 +175,23 @@ class Database:
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return the migrations applied. Safe when replicas start together.
 
-        Raises SchemaMismatch when the database is newer than this code, and DatabaseUnavailable.
+        Raises SchemaMismatch when the database is newer than this code, UnusableDatabase when it cannot be used as it
+        is, and DatabaseUnavailable.
         """
+        try:
+            return self._bring_up_to_date()
+        except (DatabaseUnavailable, peewee.ProgrammingError) as error:
+            unusable = None if self.is_sqlite else why_unusable(_first_line(error), error)
+            if unusable is None:
+                raise
+            raise unusable from error
+
+    def _bring_up_to_date(self) -> list[str]:
         runner = Runner(self.peewee, str(MIGRATIONS), table_name=MIGRATION_TABLE)
         with self._connection():
             if self.is_sqlite:
                 return _migrate(runner)
+            check_encoding(self.one("SHOW server_encoding")[0])
             # In one transaction, whose end frees the lock: behind PgBouncer a session's lock would be left behind.
             with self.peewee.atomic():
                 self.allow_slow_statements()

@@ -2,6 +2,7 @@
 that it also works behind PgBouncer in transaction mode: session state, startup options and, there, prepared
 statements."""
 
+import re
 from typing import Any
 
 import peewee
@@ -37,6 +38,24 @@ _CONNECTION = {
 _AWAY = frozenset({"25006", "25P03"})
 
 
+HOW_TO_MAKE = "CREATE DATABASE kai OWNER kai ENCODING 'UTF8' TEMPLATE template0"
+
+# What libpq, the server and PgBouncer say where waiting does not help, and what does. There are no codes for it.
+_REMEDIES = {
+    "password authentication failed": "check the user and the password that are given for it",
+    "invalid sslmode value": "sslmode is one of disable, allow, prefer, require, verify-ca, verify-full",
+    "root certificate file": "give the file with the CA's certificate as sslrootcert",
+    "certificate verify failed": "sslrootcert has to hold the CA that signed the server's certificate",
+    "does not match host name": "connect by a name that the server's certificate is for",
+    "statement pooling mode": "set pool_mode = transaction in PgBouncer",
+}
+_PERMISSION_DENIED = "42501"
+
+
+class UnusableDatabase(Exception):
+    """The database cannot be used as it is, and waiting does not help; the text says what to do."""
+
+
 class UnusableUrl(ValueError):
     """The database's URL is none; the text says what was expected, and never the URL, which holds a password."""
 
@@ -67,11 +86,13 @@ class Postgres(PooledPostgresqlDatabase):
         url = url.replace("postgres://", "postgresql://", 1)
         try:
             given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
+        except psycopg.ProgrammingError as error:
             # Without its text, and without a cause: it quotes the password.
+            unknown = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
             raise UnusableUrl(
                 "the database URL cannot be read: expected postgresql://USER:PASSWORD@HOST:PORT/NAME?PARAMETER=VALUE "
                 "with PostgreSQL's own parameters, and special characters percent-encoded"
+                + (f"; there is no parameter {unknown[1]}" if unknown else "")
             ) from None
         super().__init__(
             url,
@@ -97,5 +118,37 @@ def is_away(error: Exception) -> bool:
     """Whether an error of a statement says that the server is not to be had as it should be."""
     if isinstance(error, peewee.OperationalError | peewee.InterfaceError):
         return True
+    # A standby whose connection we begin to write on says 0A000, which is said of much else.
+    return _state(error) in _AWAY or "during recovery" in str(error)
+
+
+def _state(error: Exception) -> str | None:
     original: Any = getattr(error, "orig", None)
-    return getattr(original, "sqlstate", None) in _AWAY
+    state: str | None = getattr(original, "sqlstate", None)
+    return state
+
+
+def check_encoding(told: str | bytes) -> None:
+    """Raise UnusableDatabase unless the database holds any text: names of images may be in any script.
+
+    `told` is what the server calls its encoding: in bytes where that is SQL_ASCII, which knows no text.
+    """
+    encoding = told.decode() if isinstance(told, bytes) else told
+    if encoding != "UTF8":
+        raise UnusableDatabase(
+            f"the encoding of the database is {encoding}, which does not hold every text; make one with {HOW_TO_MAKE}"
+        )
+
+
+def why_unusable(problem: str, error: BaseException | None) -> UnusableDatabase | None:
+    """The error to raise where waiting for the database does not help; None where it may. `problem` is what the error
+    says, without the password."""
+    if isinstance(error, Exception) and _state(error) == _PERMISSION_DENIED:
+        return UnusableDatabase(
+            f"the database cannot be used: {problem}; its user has to own it: {HOW_TO_MAKE}, or ALTER DATABASE kai "
+            "OWNER TO kai"
+        )
+    for said, remedy in _REMEDIES.items():
+        if said in problem:
+            return UnusableDatabase(f"the database cannot be used: {problem}; {remedy}")
+    return None

@@ -147,7 +147,7 @@ def test_the_services_own_secrets_are_told_to_nobody(data_dir: Path, tmp_path: P
         database["ANCHORE_DB_PASSWORD_FILE"] = str(files / "secret")
         env = environment(**own, **pair.environment(), **database)
         with running_server(data_dir, env=env, ready=False) as server:
-            until(lambda: "does not answer yet" in server.output or None, process=server.process, what=server.log)
+            until(lambda: "cannot be used yet" in server.output or None, process=server.process, what=server.log)
             assert processes_telling(canary) == []
             assert server.stop() == 0
             assert canary not in server.output

@@ -82,7 +82,7 @@ def test_a_signal_ends_it_while_it_still_waits_for_its_database(data_dir: Path) 
         free.bind(("127.0.0.1", 0))
         url = f"postgresql://nobody@127.0.0.1:{free.getsockname()[1]}/none"
         with running_server(data_dir, env=environment(ORCHESTRATOR_DATABASE_URL=url), ready=False) as server:
-            until(lambda: "does not answer yet" in server.output or None, process=server.process, what=server.log)
+            until(lambda: "cannot be used yet" in server.output or None, process=server.process, what=server.log)
             assert server.stop() == 0
 
 

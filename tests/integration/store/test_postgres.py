@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from orchestrator.store import postgres
 from orchestrator.store.database import Database, DatabaseUnavailable
-from orchestrator.store.postgres import UnusableUrl
+from orchestrator.store.postgres import UnusableDatabase, UnusableUrl
 
 pytestmark = pytest.mark.postgres
 
@@ -93,6 +93,65 @@ def test_a_connection_cut_in_mid_unit_is_said_so(db: Database, postgres_url: str
     with pytest.raises(DatabaseUnavailable):
         db.writing(unit)
     assert db.reading(lambda: db.one("SELECT count(*) FROM account")) == (0,)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_does_not_hold_every_text_is_refused_before_anything_is_made(
+    postgres_url: str, encoding: str
+) -> None:
+    server, _, name = postgres_url.rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        # Only since 15 a database may have been made to sort by ICU, which knows no SQL_ASCII.
+        provider = "LOCALE_PROVIDER libc" if connection.info.server_version >= 150_000 else ""
+        connection.execute(
+            f"CREATE DATABASE {name}_x ENCODING '{encoding}' {provider} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
+        try:
+            with (
+                pytest.raises(UnusableDatabase, match=f"is {encoding}.* ENCODING 'UTF8'"),
+                migrated(f"{postgres_url}_x"),
+            ):
+                pass
+            with psycopg.connect(f"{postgres_url}_x") as other:
+                assert other.execute("SELECT FROM pg_tables WHERE schemaname = 'public'").rowcount == 0
+        finally:
+            connection.execute(f"DROP DATABASE {name}_x WITH (FORCE)")
+
+
+def test_a_user_who_may_not_make_tables_is_told_to_own_the_database(postgres_url: str) -> None:
+    server, _, name = postgres_url.rpartition("/")
+    user = f"user_{name}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'secret'")
+        # As a public schema is since 15.
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        try:
+            address = f"postgresql://{user}:secret@{server.rpartition('@')[2]}/{name}"
+            with pytest.raises(UnusableDatabase, match=r"permission denied.*OWNER TO"), migrated(address):
+                pass
+        finally:
+            connection.execute(f"DROP OWNED BY {user}")
+            connection.execute(f"DROP ROLE {user}")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda url: url.replace("@", "x@", 1), "check the user and the password"),
+        (lambda url: f"{url}?sslmode=bogus", "sslmode is one of disable"),
+    ],
+)
+def test_what_waiting_does_not_mend_is_told_with_its_remedy(
+    postgres_url: str, change: Callable[[str], str], remedy: str
+) -> None:
+    with pytest.raises(UnusableDatabase, match=remedy) as caught, migrated(change(postgres_url)):
+        pass
+    assert str(conninfo_to_dict(postgres_url)["password"]) not in str(caught.value)
+
+
+def test_what_waiting_may_mend_is_waited_for(postgres_url: str) -> None:
+    with pytest.raises(DatabaseUnavailable), migrated(f"{postgres_url}_not_made_yet"):
+        pass
 
 
 def test_it_says_who_is_connected(db: Database, postgres_url: str) -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from orchestrator.settings_loader import load_settings
 from orchestrator.store import accounts
 from orchestrator.store.database import Database, DatabaseUnavailable
+from orchestrator.store.postgres import UnusableDatabase
 from tests.certificates import Pair, make_pair
 from tests.integration.conftest import postgres_or_skip
 from tests.integration.postgres import SUPERUSER, PostgresServer, running_server
@@ -95,6 +96,17 @@ def test_a_server_by_another_name_is_refused(site: Site, url: str) -> None:
     elsewhere = url.replace("@127.0.0.1", "@db.example.com") + f"?hostaddr=127.0.0.1&sslrootcert={site.certificate}"
     assert "does not match host name" in refusal(f"{elsewhere}&sslmode=verify-full", site.server)
     assert how_connected(f"{elsewhere}&sslmode=verify-ca")[0]
+
+
+def test_what_is_wrong_with_the_trust_ends_the_start_with_its_remedy(site: Site, url: str) -> None:
+    elsewhere = url.replace("@127.0.0.1", "@db.example.com") + "?hostaddr=127.0.0.1&"
+    for wrong, remedy in [
+        (f"{url}?{strict(Path('/nowhere/ca.pem'))}", "as sslrootcert"),
+        (f"{url}?{strict(site.stranger.certificate)}", "the CA that signed"),
+        (elsewhere + strict(site.certificate), "a name that the server's certificate is for"),
+    ]:
+        with contextlib.closing(Database(SecretStr(wrong))) as db, pytest.raises(UnusableDatabase, match=remedy):
+            db.migrate()
 
 
 def test_without_tls_the_server_lets_nobody_in(site: Site, url: str) -> None:
