@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -28,6 +29,8 @@ RUN_ID_HEADER: Final = "X-Inventory-Run-Id"
 UNAUTHORIZED: Final = "Unauthorized"
 CHALLENGE: Final = 'basic realm="Authentication required"'
 """The plain text of a 401, and its `WWW-Authenticate`."""
+
+_log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5
 _MAX_FIELDS_NAMED: Final = 10
@@ -142,7 +145,10 @@ KNOWN_REFUSALS: Final[Mapping[type[Exception], ApiError]] = {
 """What the exceptions of the catalog come to, whichever operation they come through."""
 
 
-async def _known(_request: Request, error: Exception) -> Response:
+async def _known(request: Request, error: Exception) -> Response:
+    if isinstance(error, DatabaseUnavailable):
+        # Why is for the operator, not for the caller; and a process that only answers has no loop that would tell.
+        _log.warning("answered with 503: the database cannot be used", path=request.url.path, error=str(error))
     return error_response(KNOWN_REFUSALS[type(error)])
 
 

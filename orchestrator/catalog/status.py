@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.model.credential import warnings_for
-from orchestrator.model.instant import DAY, Instant
+from orchestrator.model.instant import DAY, MINUTE, SECOND, Instant
 from orchestrator.model.retention import Retention
 from orchestrator.model.run import EMBEDDED_SENDER, STALE_AFTER_INTERVALS, Health, Reason, Run, health_of
 from orchestrator.model.traces import mixing, pace_of
@@ -58,6 +59,7 @@ def status_of(
         now=now,
         warnings=[
             *warnings_of(cluster, retention=retention, now=now),
+            *_overdue(cluster, now),
             *_several([EMBEDDED_SENDER, *_active(senders, now)]),
         ],
     )
@@ -140,10 +142,24 @@ def warnings_of(cluster: Cluster, *, retention: Retention, now: Instant) -> list
     return [*config, *_unseen(cluster.last_success_at, retention, now)]
 
 
+OVERDUE: Final = MINUTE
+"""How long a due cluster may wait before its status says so."""
+
 UNREADABLE_CREDENTIAL = (
     "credential: cannot be opened with the sealing keys that the service has, it was altered or copied from elsewhere: "
     "give it again with a PUT"
 )
+
+
+def _overdue(cluster: Cluster, now: Instant) -> list[str]:
+    waited = now - cluster.due_at
+    if cluster.running or waited < OVERDUE:
+        return []
+    why = (
+        "either every slot is taken, mostly by clusters that hang (ORCHESTRATOR_MAX_CONCURRENT_RUNS and more replicas "
+        "make room), or no process is running that looks at this cluster (a role other than api)"
+    )
+    return [f"schedule: due for {waited // SECOND} s, and nobody has begun to look: {why}"]
 
 
 def _unseen(last_success_at: Instant | None, retention: Retention, now: Instant) -> list[str]:

@@ -2,18 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from orchestrator.kai.runner import Look
 from orchestrator.model.cluster import ClusterConfig
 from orchestrator.model.instant import SECOND
 from orchestrator.model.report import InventoryReport
-from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
+from orchestrator.model.run import EMBEDDED_SENDER, Reason, RunResult, RunState
 from orchestrator.model.slots import Room
 from orchestrator.store import claims
 from orchestrator.store.claims import Claim, ClaimLost
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import IngestRules, ingest
 from orchestrator.store.sweep import Source, SweepRules, sources, sweep_runs, sweep_source
+
+CLAIM_LOST: Final = Reason(
+    "cluster_changed",
+    "The cluster was changed, deleted or taken over while it was looked at, so what came of the look was not stored.",
+    "None: if the cluster is still there, it is looked at again by itself.",
+)
 
 
 class Ledger:
@@ -126,7 +133,7 @@ class Ledger:
 
     async def discard(self, claim: Claim) -> RunResult:
         """End the run of a claim that was lost: it says nothing about the cluster."""
-        result = RunResult(state=RunState.DISCARDED)
+        result = RunResult(state=RunState.DISCARDED, reason=CLAIM_LOST)
         await self._db.write(lambda: claims.discard(self._db, claim, result))
         return result
 

@@ -126,7 +126,8 @@ def tripped_over(error: Exception) -> RunResult:
 
 def _tell(claim: Claim, result: RunResult) -> None:
     reason = result.reason
-    tell = _log.warning if reason else _log.info
+    says_nothing = result.state in (RunState.DISCARDED, RunState.INTERRUPTED)
+    tell = _log.warning if reason and not says_nothing else _log.info
     tell(
         "look",
         cluster=claim.cluster_name,

@@ -131,6 +131,12 @@ class CollectorLoop:
             _log.info("the database is back")
             self._failed_turns = 0
         for claim in claims:
+            if claim.taken_over:
+                _log.warning(
+                    "taken over: the process that looked died, stood still or lost the database",
+                    cluster=claim.cluster_name,
+                    interrupted_run_id=claim.row["run_id"],
+                )
             running = _Running(claim, self._clock())
             self._running[claim.run_id] = running
             tasks.start_soon(self._attend, running)
@@ -182,7 +188,7 @@ class CollectorLoop:
                 running.end_renewal()
                 await self._at_the_edge(claim, lambda: self._looker.fail(claim, error))
         if running.scope.cancelled_caught:
-            _log.warning("look cancelled: the cluster was changed, deleted or taken over", cluster=claim.cluster_name)
+            _log.info("look cancelled: the cluster was changed, deleted or taken over", cluster=claim.cluster_name)
             await self._at_the_edge(claim, lambda: self._looker.discard(claim))
         del self._running[claim.run_id]
         if self._held_up or claim.run_id in self._awaited:

@@ -132,7 +132,8 @@ def gave_way(seconds: float) -> Reason:
         f"kai was still running after {seconds:.0f} s, far longer than at the last good look, and was ended because "
         "other clusters were waiting",
         "The cluster is looked at again as soon as there is room, then with all the time that looks have. If it goes "
-        "on, look at the health of the API server and of the network between.",
+        "on, look at the health of the API server and of the network between; ORCHESTRATOR_MAX_CONCURRENT_RUNS and "
+        "more replicas make room.",
     )
 
 

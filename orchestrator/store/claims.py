@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from orchestrator.model.cluster import ClusterConfig, CredentialType
 from orchestrator.model.instant import Instant
-from orchestrator.model.run import EMBEDDED_SENDER, RunResult, RunState
+from orchestrator.model.run import EMBEDDED_SENDER, Reason, RunResult, RunState
 from orchestrator.model.schedule import next_due
 from orchestrator.model.slots import Room
 from orchestrator.store import tables
@@ -18,6 +18,17 @@ from orchestrator.store.clusters import open_config
 from orchestrator.store.database import Database
 from orchestrator.store.runs import end_run, insert_run, runs_by_id, start_run
 from orchestrator.store.sealing import Sealer
+
+LEASE_ENDED: Final = Reason(
+    "lease_ended",
+    "The process that looked died, stood still or lost the database, and its lease ended; another look has begun.",
+    "None for this cluster. If it happens often, look into the logs of the processes that look.",
+)
+SERVICE_STOPPED: Final = Reason(
+    "service_stopped",
+    "The service stopped, or was killed, while it looked; the cluster is looked at again.",
+    "None: it is looked at by itself.",
+)
 
 _DUE_AT: Final = "coalesce(lease_until, due_at)"
 _PROVEN: Final = "timeouts = 0 AND last_success_at IS NOT NULL"
@@ -50,6 +61,11 @@ class Claim:
     generation: int
     run_id: int
     row: dict[str, Any] = field(repr=False)
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody else was looking, whose lease ended."""
+        return self.row["run_id"] is not None
 
     @property
     def slow(self) -> bool:
@@ -116,7 +132,7 @@ def _turn(row: dict[str, Any], interval: int) -> Instant:
 def _claim(db: Database, row: dict[str, Any], *, now: Instant, lease: int, interval: int) -> Claim:
     if row["run_id"] is not None:
         # Its lease ran out: the process that looked is gone or stuck.
-        end_run(db, row["run_id"], RunResult(state=RunState.INTERRUPTED), now)
+        end_run(db, row["run_id"], RunResult(state=RunState.INTERRUPTED, reason=LEASE_ENDED), now)
     run_id = row["queued_run_id"]
     if run_id is not None:
         start_run(db, run_id, now)
@@ -276,7 +292,7 @@ def discard(db: Database, claim: Claim, result: RunResult) -> None:
 def give_back(db: Database, claims: Iterable[Claim]) -> None:
     """Release the claims of looks that were cut short because the service stops."""
     for claim in sorted(claims, key=lambda each: each.cluster_id):
-        discard(db, claim, RunResult(state=RunState.INTERRUPTED))
+        discard(db, claim, RunResult(state=RunState.INTERRUPTED, reason=SERVICE_STOPPED))
 
 
 def release_all(db: Database) -> int:
@@ -290,7 +306,7 @@ def release_all(db: Database) -> int:
     for cluster_id, run_id in rows:
         released = tables.Cluster.update(lease_until=None, run_id=None, due_at=now)
         db.run(released.where(tables.Cluster.id == cluster_id))
-        end_run(db, run_id, RunResult(state=RunState.INTERRUPTED), now)
+        end_run(db, run_id, RunResult(state=RunState.INTERRUPTED, reason=SERVICE_STOPPED), now)
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
@@ -21,6 +22,8 @@ from pydantic import SecretStr
 from orchestrator.store import tables
 from orchestrator.store.database import Database
 from orchestrator.store.private_files import write_new_private_file
+
+_log = structlog.get_logger(__name__)
 
 KEY_BYTES: Final = 32
 CREDENTIAL_FIELD: Final = "credential"
@@ -114,7 +117,8 @@ def open_sealer(db: Database, *, keys: SecretStr | None, key_file: Path) -> Seal
     """
     sealer = _sealer(db, keys, key_file)
     verify_key(db, sealer)
-    reseal(db, sealer)
+    if resealed := reseal(db, sealer):
+        _log.info("credentials that an older key sealed were sealed again with the newest", credentials=resealed)
     return sealer
 
 
@@ -172,8 +176,9 @@ def _sealer(db: Database, keys: SecretStr | None, key_file: Path) -> Sealer:
 
 def _make_key_file(db: Database, key_file: Path) -> SecretStr:
     if _check(db) is not None or _credentials(db):
+        held = f"put {key_file} back, or give its content" if db.is_sqlite else "give it"
         raise WrongSealingKey(
-            f"the database was sealed with a key, and {key_file} is not there: put it back, or give the key"
+            f"the database was sealed with a key, which is not given: {held} as ORCHESTRATOR_SEALING_KEYS"
         )
     if not db.is_sqlite:
         raise MissingSealingKey(f"with PostgreSQL a sealing key must be given: {_HOW_TO_MAKE}")

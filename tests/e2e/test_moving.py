@@ -127,7 +127,7 @@ def test_a_backup_of_sqlite_is_restored_with_its_key(data_dir: Path, tmp_path: P
             database.backup(backup)
     with running_server(restored, ready=False) as server:
         assert server.process.wait(20) == 2
-        assert "put it back, or give the key" in server.output
+        assert "sealing.key back, or give its content" in server.output
     shutil.copy(data_dir / "sealing.key", restored)
     with running_server(restored, env=UNHURRIED) as server:
         goes_on(server, items)

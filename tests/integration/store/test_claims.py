@@ -282,6 +282,19 @@ def test_cluster_of_a_dead_process_is_taken_over_when_its_lease_ends(fleet: Flee
     assert fleet.claim() == []
 
 
+def test_looks_that_were_cut_short_say_by_what_and_nothing_of_the_cluster(fleet: Fleet, clock: Clock) -> None:
+    fleet.add("a")
+    [dead] = fleet.claim()
+    assert not dead.taken_over
+    clock.advance(LEASE)
+    [again] = fleet.claim()
+    assert again.taken_over
+    fleet.db.writing(lambda: claims.give_back(fleet.db, [again]))
+    history = fleet.db.reading(lambda: runs.list_runs(fleet.db, fleet.account_id, "a", limit=9))
+    assert [run.result.reason for run in history] == [claims.SERVICE_STOPPED, claims.LEASE_ENDED]
+    assert (fleet.find("a").failures, fleet.find("a").last_run) == (0, None)
+
+
 def test_result_that_is_stored_twice_counts_once(fleet: Fleet, clock: Clock) -> None:
     """As it happens when the database commits and cannot say so any more."""
     fleet.add("a")

@@ -103,11 +103,17 @@ def test_a_wrong_key_stops_the_start(db: Database, tmp_path: Path) -> None:
     opened(db, OLD, tmp_path / "none")
 
 
+def test_a_key_that_is_given_no_more_is_asked_for_by_its_variable(postgres: Database, tmp_path: Path) -> None:
+    opened(postgres, OLD, tmp_path / "none")
+    with pytest.raises(WrongSealingKey, match="give it as ORCHESTRATOR_SEALING_KEYS"):
+        opened(postgres, None, tmp_path / "none")
+
+
 def test_a_lost_key_file_is_not_replaced_by_a_new_key(sqlite: Database, tmp_path: Path) -> None:
     key_file = tmp_path / "sealing.key"
     opened(sqlite, None, key_file)
     key_file.unlink()
-    with pytest.raises(WrongSealingKey, match="put it back"):
+    with pytest.raises(WrongSealingKey, match=r"sealing\.key back, or give its content"):
         opened(sqlite, None, key_file)
     assert not key_file.exists()
 

@@ -98,3 +98,12 @@ def test_half_of_the_ttl_gone_unseen_is_warned_of(ttl_days: int, after: int, *, 
 def test_a_credential_that_cannot_be_opened_is_the_one_thing_said_of_the_config() -> None:
     [warning] = warnings_of(replace(NEVER_SEEN, credential_readable=False), retention=Retention(120), now=0)
     assert warning.startswith("credential: cannot be opened")
+
+
+@pytest.mark.parametrize(
+    ("after", "running", "warned"), [(0, None, False), (MINUTE, None, True), (MINUTE - 1, None, False), (DAY, 7, False)]
+)
+def test_a_cluster_that_nobody_begins_to_look_at_says_so(after: int, running: int | None, warned: bool) -> None:
+    cluster = replace(SEEN, current_run_id=running)
+    found = status_of(cluster, interval=INTERVAL, retention=Retention(), now=NOW + after)
+    assert any("nobody has begun to look" in warning for warning in found.warnings) == warned

@@ -21,7 +21,7 @@ def make_claim(number: int, *, timeouts: int = 0, proven: bool = True) -> Claim:
         number=number,
         generation=1,
         run_id=number,
-        row={"timeouts": timeouts, "last_success_at": 1 if proven else None},
+        row={"run_id": None, "timeouts": timeouts, "last_success_at": 1 if proven else None},
     )
 
 
