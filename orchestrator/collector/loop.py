@@ -124,11 +124,11 @@ class CollectorLoop:
         except DatabaseUnavailable as error:
             self._failed_turns += 1
             if self._failed_turns == 1:
-                _log.error("the database is away; waiting for it", error=str(error))
+                _log.error("the database cannot be used; waiting for it", error=str(error))
             await anyio.sleep(back_off_seconds(self._failed_turns))
             return 0.0
         if self._failed_turns:
-            _log.info("the database is back")
+            _log.info("the database can be used again")
             self._failed_turns = 0
         for claim in claims:
             if claim.taken_over:

@@ -103,8 +103,12 @@ class Postgres(PooledPostgresqlDatabase):
             **{name: value for name, value in _CONNECTION.items() if name not in given},
         )
 
-    def begin(self, access: str = "READ WRITE") -> None:
-        """Begin a transaction and set its limits, in one round trip."""
+    def begin(self, access: str = "") -> None:
+        """Begin a transaction and set its limits, in one round trip.
+
+        Where nothing else is said the server decides whether it may write: an administrator's
+        `default_transaction_read_only` holds.
+        """
         limits = {
             "statement_timeout": STATEMENT_SECONDS,
             "lock_timeout": LOCK_SECONDS,

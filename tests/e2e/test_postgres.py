@@ -42,7 +42,7 @@ def test_a_database_that_is_away_is_waited_for(data_dir: Path, postgres_url: str
         until(lambda: server.http.get("/ready").status_code == 503 or None)
         assert server.http.get(INVENTORIES).status_code == 503
         assert server.http.get("/health").status_code == 200
-        until(lambda: any("database is away" in event["event"] for event in server.events()) or None)
+        until(lambda: any("the database cannot be used" in event["event"] for event in server.events()) or None)
         allow_connections(postgres_url, allowed=True)
         until(lambda: server.http.get("/ready").status_code == 200 or None)
         response = server.http.post(f"{CLUSTERS}/shop/sync?wait=20")

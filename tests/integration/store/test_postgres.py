@@ -37,6 +37,16 @@ def test_a_unit_that_reads_cannot_write(db: Database) -> None:
         db.reading(lambda: db.execute("DELETE FROM account"))
 
 
+def test_an_administrators_read_only_holds(db: Database, postgres_url: str) -> None:
+    name = postgres_url.rpartition("/")[2]
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with contextlib.closing(Database(SecretStr(postgres_url))) as later:
+        assert later.reading(lambda: later.rows("SELECT id FROM account")) == []
+        with pytest.raises(DatabaseUnavailable, match="read-only"):
+            later.writing(lambda: later.execute("DELETE FROM account"))
+
+
 def test_a_statement_that_hangs_is_ended(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "STATEMENT_SECONDS", 1)
     for unit in (db.reading, db.writing):
