@@ -115,7 +115,8 @@ class Database:
             # Of SQLite's errors, the plain one says that the file is no database, or no longer whole.
             if not is_away(error) and type(error) is not peewee.DatabaseError:
                 raise
-            raise DatabaseUnavailable(f"{type(error).__name__}: {_first_line(error)}") from error
+            first = _first_error(error)
+            raise DatabaseUnavailable(f"{type(first).__name__}: {_first_line(first)}") from error
 
     def now(self) -> Instant:
         """The database's clock, which is the one clock for all that is stored. Only inside a unit of work.
@@ -170,7 +171,7 @@ class Database:
     def allow_slow_statements(self) -> None:
         """Let the statements of this transaction take as long as they need: for work that nobody waits for."""
         if not self.is_sqlite:
-            self.execute("SET LOCAL statement_timeout = 0")
+            self.peewee.allow_slow_statements()
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date and return the migrations applied. Safe when replicas start together.
@@ -235,3 +236,13 @@ def _migrate(runner: Runner) -> list[str]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
+
+
+def _first_error(error: Exception) -> Exception:
+    """What went wrong first: undoing the transaction on a lost connection fails in turn, and says less."""
+    first, each = error, error.__context__
+    while each is not None:
+        if isinstance(each, peewee.PeeweeException):
+            first = each
+        each = each.__context__
+    return first

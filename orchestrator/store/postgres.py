@@ -3,6 +3,7 @@ that it also works behind PgBouncer in transaction mode: session state, startup 
 statements."""
 
 import re
+import time
 from typing import Any
 
 import peewee
@@ -12,6 +13,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 # A statement takes milliseconds: one of a minute waits for a disk that is gone, and holds one of few connections.
 STATEMENT_SECONDS = 60
+# The server ends a statement itself. One that does not even do that stands still, or waits behind a pooler for a server
+# that is away: its connection is given up, and with it a request that would hang for as long.
+ANSWER_SECONDS = STATEMENT_SECONDS + 10
 # As long as SQLite's busy timeout. The longest holder of a lock is the first report of a very large cluster.
 LOCK_SECONDS = 30
 # A replica that is stopped in mid-transaction holds its locks, and would keep the others from its clusters for ever.
@@ -60,12 +64,34 @@ class UnusableUrl(ValueError):
     """The database's URL is none; the text says what was expected, and never the URL, which holds a password."""
 
 
+class _Connection(psycopg.Connection[Any]):
+    """A connection that is closed when the server does not answer within `patience` seconds; None: it may take longer.
+
+    libpq has no such limit: `tcp_user_timeout` only counts what the kernel on the other side has not acknowledged.
+    """
+
+    patience: float | None = ANSWER_SECONDS
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """What psycopg waits with for every answer."""
+        patience = self.patience if timeout is None else timeout
+        begun = time.monotonic()
+        try:
+            return super().wait(gen, interval, patience)
+        except psycopg.OperationalError:
+            if patience is None or time.monotonic() - begun < patience:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the server has not answered for {patience:g} s") from None
+
+
 class _Adapter(peewee.Psycopg3Adapter):
-    """Has statements prepared where that is safe: a large report is then stored in half the time."""
+    """Waits for no answer for ever, and has statements prepared where that is safe: a large report is then stored in
+    half the time."""
 
     def connect(self, db: Any, **parameters: Any) -> Any:
         """A new connection of psycopg's."""
-        connection: psycopg.Connection[Any] = super().connect(db, **parameters)  # type: ignore[no-untyped-call]
+        connection = _Connection.connect(db.database, **parameters)
         connection.autocommit = True
         answer = connection.execute("SELECT pg_backend_pid()").fetchone()
         # A pooler in between makes up a process of its own: what is prepared on one connection is not on the next.
@@ -114,8 +140,14 @@ class Postgres(PooledPostgresqlDatabase):
             "lock_timeout": LOCK_SECONDS,
             "idle_in_transaction_session_timeout": IDLE_SECONDS,
         }
+        self.connection().patience = ANSWER_SECONDS
         settings = "; ".join(f"SET LOCAL {name} = '{seconds}s'" for name, seconds in limits.items())
         self.execute_sql(f"BEGIN {access}; {settings}")
+
+    def allow_slow_statements(self) -> None:
+        """Let the statements of this transaction take as long as they need."""
+        self.execute_sql("SET LOCAL statement_timeout = 0")
+        self.connection().patience = None
 
 
 def is_away(error: Exception) -> bool:

@@ -1,6 +1,8 @@
 """PostgreSQL's own ways of failing, and what of them the service's other parts ever see."""
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -53,6 +55,25 @@ def test_a_statement_that_hangs_is_ended(db: Database, monkeypatch: pytest.Monke
         with pytest.raises(DatabaseUnavailable, match="statement timeout"):
             unit(lambda: db.execute("SELECT pg_sleep(30)"))
     assert db.reading(lambda: db.one("SELECT 1")) == (1,)
+
+
+def test_a_server_that_stands_still_is_not_waited_for_for_ever(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.5)
+    stopped = db.reading(lambda: int(db.one("SELECT pg_backend_pid()")[0]))
+
+    def unit() -> None:
+        os.kill(stopped, signal.SIGSTOP)
+        db.one("SELECT 1")
+
+    begun = time.monotonic()
+    try:
+        # The pool hands out the connection that was used last.
+        with pytest.raises(DatabaseUnavailable, match=r"not answered for 0\.5 s"):
+            db.writing(unit)
+        assert time.monotonic() - begun < 10
+        assert db.reading(lambda: int(db.one("SELECT pg_backend_pid()")[0])) != stopped
+    finally:
+        os.kill(stopped, signal.SIGCONT)
 
 
 def test_work_that_nobody_waits_for_may_take_longer(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
