@@ -115,6 +115,9 @@ class Database:
             # Of SQLite's errors, the plain one says that the file is no database, or no longer whole.
             if not is_away(error) and type(error) is not peewee.DatabaseError:
                 raise
+            if not self.is_sqlite:
+                # What happened to one connection has most likely happened to those that wait to be used again.
+                self.peewee.close_idle()
             first = _first_error(error)
             raise DatabaseUnavailable(f"{type(first).__name__}: {_first_line(first)}") from error
 

@@ -21,6 +21,10 @@ LOCK_SECONDS = 30
 # A replica that is stopped in mid-transaction holds its locks, and would keep the others from its clusters for ever.
 IDLE_SECONDS = 30
 
+# What fails within it was refused, and costs nothing to try again.
+_PROMPT_SECONDS = 1.0
+_CHECK_SECONDS = 5.0
+
 # How often a statement is sent before it is prepared: psycopg's own default.
 _PREPARE_AFTER = 5
 
@@ -30,7 +34,7 @@ READ_ONLY = "READ ONLY"
 # also in the middle of a statement; the kernel's own limits are hours, and a quarter of an hour.
 _CONNECTION = {
     "application_name": "kai-orchestrator",
-    "connect_timeout": 10,
+    "connect_timeout": 5,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -91,7 +95,16 @@ class _Adapter(peewee.Psycopg3Adapter):
 
     def connect(self, db: Any, **parameters: Any) -> Any:
         """A new connection of psycopg's."""
-        connection = _Connection.connect(db.database, **parameters)
+        if time.monotonic() < db.silent_until:
+            raise psycopg.OperationalError("the server did not answer a moment ago")
+        begun = time.monotonic()
+        try:
+            connection = _Connection.connect(db.database, **parameters)
+        except psycopg.OperationalError:
+            # The pool makes one connection at a time: all who wait for one would be kept waiting one after the other.
+            if time.monotonic() - begun > _PROMPT_SECONDS:
+                db.silent_until = time.monotonic() + _PROMPT_SECONDS
+            raise
         connection.autocommit = True
         answer = connection.execute("SELECT pg_backend_pid()").fetchone()
         # A pooler in between makes up a process of its own: what is prepared on one connection is not on the next.
@@ -120,6 +133,7 @@ class Postgres(PooledPostgresqlDatabase):
                 "with PostgreSQL's own parameters, and special characters percent-encoded"
                 + (f"; there is no parameter {unknown[1]}" if unknown else "")
             ) from None
+        self.silent_until = 0.0
         super().__init__(
             url,
             prefer_psycopg3=True,
@@ -143,6 +157,18 @@ class Postgres(PooledPostgresqlDatabase):
         self.connection().patience = ANSWER_SECONDS
         settings = "; ".join(f"SET LOCAL {name} = '{seconds}s'" for name, seconds in limits.items())
         self.execute_sql(f"BEGIN {access}; {settings}")
+
+    def _is_closed(self, conn: Any) -> bool:
+        """Whether a connection that is to be used again still answers: the pool asks, while all others wait."""
+        conn.patience = _CHECK_SECONDS
+        begun = time.monotonic()
+        closed = bool(super()._is_closed(conn))
+        conn.patience = ANSWER_SECONDS
+        if closed and time.monotonic() - begun > _PROMPT_SECONDS:
+            # Those beside it would be waited for in vain as well, one after the other.
+            self.silent_until = time.monotonic() + _PROMPT_SECONDS
+            self.close_idle()
+        return closed
 
     def allow_slow_statements(self) -> None:
         """Let the statements of this transaction take as long as they need."""

@@ -3,8 +3,11 @@
 import contextlib
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -74,6 +77,48 @@ def test_a_server_that_stands_still_is_not_waited_for_for_ever(db: Database, mon
         assert db.reading(lambda: int(db.one("SELECT pg_backend_pid()")[0])) != stopped
     finally:
         os.kill(stopped, signal.SIGCONT)
+
+
+def test_idle_connections_to_a_server_that_stands_still_are_given_up_together(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_CHECK_SECONDS", 1.5)
+    together = threading.Barrier(3)
+
+    def backend() -> int:
+        together.wait()
+        return int(db.one("SELECT pg_backend_pid()")[0])
+
+    with ThreadPoolExecutor(3) as threads:
+        backends = {each.result() for each in [threads.submit(db.reading, backend) for _ in range(3)]}
+    assert len(backends) == 3
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(DatabaseUnavailable, match="a moment ago"):
+            db.reading(lambda: None)
+        assert time.monotonic() - begun < 3
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_those_who_wait_for_a_connection_to_a_silent_server_do_not_wait_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://kai@127.0.0.1:{silent.getsockname()[1]}/kai?connect_timeout=2"
+        with contextlib.closing(Database(SecretStr(url))) as db, ThreadPoolExecutor(4) as threads:
+            begun = time.monotonic()
+            tries = [threads.submit(db.reading, lambda: None) for _ in range(4)]
+            said = sorted(str(each.exception()) for each in tries)
+            assert time.monotonic() - begun < 4
+            assert sum("a moment ago" in text for text in said) == 3
+            # And after that moment it is tried again.
+            monkeypatch.setattr(db.peewee, "silent_until", time.monotonic())
+            with pytest.raises(DatabaseUnavailable, match="timeout"):
+                db.reading(lambda: None)
 
 
 def test_work_that_nobody_waits_for_may_take_longer(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +261,7 @@ def test_files_of_a_tls_url_are_where_it_says() -> None:
     db = Database(SecretStr("postgresql://u@h/x?" + "&".join(f"{name}={value}" for name, value in files.items())))
     known = conninfo_to_dict(db.peewee.database, **db.peewee.connect_params | {"prepare_threshold": None})
     assert files.items() <= known.items()
-    assert known["connect_timeout"] == 10
+    assert known["connect_timeout"] == 5
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:s3cret@[h/x", "postgresql://u:s3cret@h/x?sslmod=s3cret"])
